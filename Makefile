@@ -1,0 +1,44 @@
+# `make results` and `make test` work from nothing but Python 3.11, pip, make and a C++ compiler.
+PYTHON ?= python3.11
+CORES ?= all
+BIN := .venv/bin
+# Torch's threads are set per study in the config; other libraries get one each, so that results do not depend on the cores.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
+
+.PHONY: results smoke paper test lint setup clean
+
+results: setup  ## the default run: three simulations, tables, figures, report
+	$(SNAKEMAKE) --keep-going
+	@echo "Report: $(CURDIR)/results/report.html"
+
+smoke: setup  ## two studies, three models, two seeds, two folds, in smoke/
+	$(SNAKEMAKE) --directory smoke --configfile config/smoke.yaml
+	@echo "Report: $(CURDIR)/smoke/results/report.html"
+
+paper: setup  ## the paper's full scale, in paper/
+	$(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml
+	@echo "Report: $(CURDIR)/paper/results/report.html"
+
+test: setup lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,dev]"
+	touch $@
+
+clean:  ## results only; the environment stays
+	rm -rf results/* smoke paper .snakemake
+	git checkout -- results/README.md

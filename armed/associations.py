@@ -1,0 +1,120 @@
+"""Shares and correlations: is a probe as important as a real feature, does an intercept follow the class balance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from armed.errors import DataError
+from armed.schemas import table
+from armed.statistics import Settings, mean_of
+
+
+def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson interval of a share; (NaN, NaN) for n = 0."""
+    if n == 0:
+        return math.nan, math.nan
+    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    return float(low), float(high)
+
+
+class Correlation(NamedTuple):
+    """Pearson's r, its interval (Fisher's z), p, and the number of clusters it rests on."""
+
+    r: float
+    ci_low: float
+    ci_high: float
+    p: float
+    n: int
+
+
+def cluster_correlation(
+    x: np.ndarray, y: np.ndarray, clusters: Iterable[Hashable], confidence: float = 0.95
+) -> Correlation:
+    """Pearson correlation over clusters.
+
+    Parameters
+    ----------
+    x, y : array, (n,)
+        E.g. learned random intercept and class balance; several values of a cluster (seeds, folds) are
+        averaged first, so that n is the number of clusters.
+    clusters : iterable, (n,)
+        Cluster of each value. Clusters of different datasets need different labels.
+    confidence : float
+        Of the interval.
+
+    Returns
+    -------
+    Correlation
+        All NaN but n where there are fewer than 3 clusters or one side is constant; no interval for 3
+        clusters.
+    """
+    frame = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float), "cluster": list(clusters)})
+    means = frame.dropna().groupby("cluster", observed=True)[["x", "y"]].mean()
+    n = len(means)
+    if n < 3 or np.ptp(means["x"]) == 0 or np.ptp(means["y"]) == 0:
+        return Correlation(math.nan, math.nan, math.nan, math.nan, n)
+    result = stats.pearsonr(means["x"], means["y"])
+    bounds = result.confidence_interval(confidence) if n > 3 else (math.nan, math.nan)
+    return Correlation(float(result.statistic), float(bounds[0]), float(bounds[1]), float(result.pvalue), n)
+
+
+def deconfounding_shares(
+    importance: pd.DataFrame, probes: Collection[str], settings: Settings | None = None
+) -> pd.DataFrame:
+    """Share of datasets in which a probe is more important than the weakest real feature.
+
+    Parameters
+    ----------
+    importance : pandas.DataFrame
+        `importance.tsv`, rows of studies with probes only.
+    probes : collection of str
+        Names of the probe features.
+    settings : Settings, optional
+        Its confidence counts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        study, model, variant, unit, share, ci_low, ci_high, n_seeds, n_folds. `unit` ``dataset``: importance
+        averaged over a seed's folds; ``fold``: each fold alone. Wilson intervals with n = seeds for both:
+        folds of one dataset are not independent, so that more folds do not make a share surer.
+
+    Raises
+    ------
+    DataError
+        No probe, or no real feature, among the features.
+    """
+    settings = settings or Settings()
+    is_probe = importance["feature"].isin(list(probes))
+    if not is_probe.any() or is_probe.all():
+        raise DataError(
+            f"Importance of probes {sorted(probes)} and of real features is needed; the table has"
+            f" {sorted(importance['feature'].unique())}."
+        )
+    rows = []
+    marked = importance.assign(probe=is_probe)
+    for key, group in marked.groupby(["study", "model", "variant"], sort=False, observed=True):
+        folds = group.dropna(subset="importance")
+        averaged = folds.groupby(["seed", "feature", "probe"], as_index=False)["importance"].mean()
+        per_dataset = _probe_wins(averaged, ["seed"])
+        per_fold = _probe_wins(folds, ["seed", "fold"])
+        n, n_folds = len(per_dataset), int(per_fold.groupby("seed").size().max()) if len(per_fold) else 0
+        for unit, wins in (("dataset", per_dataset), ("fold", per_fold)):
+            share = mean_of(wins.groupby("seed").mean().to_numpy(float))
+            low, high = wilson(share * n, n, settings.confidence)
+            rows.append((*key, unit, share, low, high, n, n_folds))
+    return pd.DataFrame(rows, columns=list(table("deconfounding").columns))
+
+
+def _probe_wins(importance: pd.DataFrame, by: list[str]) -> pd.Series:
+    largest = importance[importance["probe"]].groupby(by)["importance"].max()
+    weakest = importance[~importance["probe"]].groupby(by)["importance"].min()
+    largest, weakest = largest.align(weakest, join="inner")
+    return largest > weakest

@@ -1,0 +1,79 @@
+"""The Z-predictor: soft cluster membership of samples from clusters never seen in training (paper, section 3.4)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from armed.data.clustered import ClusteredData
+from armed.data.splits import Fold, Splits
+from armed.errors import ConfigError
+from armed.losses import Objective
+from armed.method import Rows
+from armed.models import MixedEffects
+from armed.reproducibility import derive_seed
+from armed.stack import predictions
+from armed.stack_method import StackMethod
+
+
+class ClusterInference(StackMethod):
+    """Softmax classifier of the seen clusters from X, one for each fold of each seed.
+
+    It sees the training rows of the fold only, of which it holds some out for early stopping (the authors' code for the
+    dementia study has neither validation nor regularisation).
+
+    Parameters
+    ----------
+    validation_fraction : float
+        Share of the training subjects held out for early stopping.
+    """
+
+    def __init__(self, *, validation_fraction: float = 0.1, **common: object) -> None:
+        super().__init__(**common)
+        if not 0 < validation_fraction < 1:
+            raise ConfigError(f"validation_fraction is {validation_fraction}; expected a number between 0 and 1.")
+        self.label = "multiclass"
+        self.validation_fraction = validation_fraction
+
+    def objective(self):
+        return Objective(label="multiclass", lambda_F=0.0, lambda_K=0.0)
+
+    def build(self, n_features, n_clusters, n_outputs):
+        return MixedEffects(self.mlp(n_features, n_outputs), n_clusters)
+
+    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+        """Train on the clusters of the training rows of each fold; labels are not looked at."""
+        folds = [f for f in splits if seeds is None or f.seed in set(seeds)]
+        levels = np.unique(np.concatenate([data.clusters[f.train] for f in folds]))
+        used = np.flatnonzero(data.codes(levels) >= 0)
+        position = np.full(len(data), -1)
+        position[used] = np.arange(len(used))
+        kept = data.take(used)
+        task = ClusteredData(
+            kept.X, kept.codes(levels), np.full(len(kept), ""), feature_names=kept.feature_names, dataset=kept.dataset
+        )
+        held = [self._hold_out(f, data) for f in folds]
+        inner = Splits(tuple(Fold(f.seed, f.fold, position[t], position[v], position[:0]) for f, t, v in held))
+        super().fit(task, inner, seeds, checkpoint=checkpoint)
+        self.cluster_levels_ = levels
+        return self
+
+    def infer(self, data: ClusteredData, rows: Rows, levels: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+        """Soft Z (n, q) of each model's rows, columns in the order of `levels`; rows sum to 1."""
+        self._check_fitted()
+        self._check_features(data)
+        keys, index = self._select(rows)
+        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        ids = [np.asarray(rows[k]) for k in keys]
+        outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index)
+        order = np.searchsorted(self.cluster_levels_, levels)
+        return {key: softmax(out["mixed"], axis=1)[:, order] for key, out in zip(keys, outputs, strict=True)}
+
+    def _hold_out(self, fold: Fold, data: ClusteredData) -> tuple[Fold, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(derive_seed("cluster_inference", self.study, fold.seed, fold.fold))
+        rows = np.concatenate([fold.train, fold.validation])
+        subjects = np.unique(data.subject[rows])
+        held = rng.permutation(subjects)[: max(1, round(self.validation_fraction * len(subjects)))]
+        mask = np.isin(data.subject[rows], held)
+        return fold, rows[~mask], rows[mask]

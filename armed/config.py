@@ -1,0 +1,197 @@
+"""The benchmark's configuration: reading it, checking it, and what each job depends on. Loads no torch.
+
+`load` merges a configuration with its overlays as Snakemake's ``--configfile`` does, `check` tells every
+problem at once, and the functions below them cut out what one rule needs, so that an edit reruns only the jobs
+that it concerns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from armed import config_checks, registry
+from armed.errors import ConfigError, Problems, did_you_mean
+
+
+def load(paths: str | Path | Sequence[str | Path]) -> dict:
+    """Read a configuration and its overlays.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+        YAML or JSON files; later ones overlay earlier ones: blocks merge key by key, lists and values replace.
+
+    Returns
+    -------
+    dict
+        The merged configuration, not yet checked. No two of its blocks are the same object, whatever anchors
+        the files use.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, is not valid YAML, or holds no keys.
+    """
+    config: dict = {}
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        config = _merge(config, _read(Path(path)))
+    return _plain(config)
+
+
+def check(config: Mapping) -> None:
+    """Check a merged configuration: its keys and values, and what no schema can say.
+
+    Parameters
+    ----------
+    config : mapping
+        As `load` or Snakemake's ``configfile`` gives it. It is not changed.
+
+    Raises
+    ------
+    ConfigError
+        With one sentence for each problem: the key, the value given, what was expected, the nearest valid name.
+    """
+    problems = Problems(ConfigError, "the configuration")
+    for sentence in config_checks.find_problems(_plain(config)):
+        problems.add(sentence)
+    problems.raise_if_any()
+
+
+def selected_studies(config: Mapping) -> list[str]:
+    """Ids of the studies to run, in the order of ``run.studies``."""
+    return list(config["run"]["studies"])
+
+
+def selected_models(config: Mapping, study: str) -> list[str]:
+    """Ids of the selected models that apply to a study, in the order of ``run.models``."""
+    return [model for model in config["run"]["models"] if study in registry.model(model).studies]
+
+
+def fit_models(config: Mapping, study: str) -> list[str]:
+    """Ids of the selected models that are fitted: those that do not take another model's weights."""
+    return [m for m in selected_models(config, study) if registry.model(m).weights_from is None]
+
+
+def seeds(config: Mapping, study: str, model: str) -> list[int]:
+    """Seeds a model is run for: 0, 1, ..., fewer where statsmodels fits it."""
+    key = "statsmodels_seeds" if registry.model(model).engine == "statsmodels" else "seeds"
+    return list(range(config["studies"][study][key]))
+
+
+def data_variants(config: Mapping, study: str) -> list[str]:
+    """Names of the study's data sets: ``main``, and ``resampled`` where the configuration asks for it."""
+    given = config["studies"][study]["data"]
+    return [name for name in registry.study(study).data_variants if name == "main" or given[name]]
+
+
+def settings(config: Mapping, study: str, model: str) -> dict:
+    """What the fit of one model in one study depends on, apart from its data and folds.
+
+    Parameters
+    ----------
+    config : mapping
+        A checked configuration.
+    study, model : str
+        Ids of the registry.
+
+    Returns
+    -------
+    dict
+        ``study``, ``model``, ``seeds`` (list of int) and ``variants``: name -> all settings of the model, ``main``
+        first. Models that torch trains also have ``network``, ``training`` and ``torch_threads``. Values that
+        change no result (``stack_size``, ``device``) and those of other models and studies are absent. The order
+        of the keys does not depend on their order in the files.
+    """
+    block, entry = config["studies"][study], registry.model(model)
+    changes = block.get("variants", {}).get(model, {})
+    names = ["main", *(name for name, change in changes.items() if change is not None)]
+    found = {
+        "study": study,
+        "model": model,
+        "seeds": seeds(config, study, model),
+        "variants": {name: config_checks.variant_settings(block, model, name) for name in names},
+    }
+    if entry.engine == "stack" and entry.weights_from is None:
+        found |= {key: block[key] for key in ("network", "training", "torch_threads")}
+    return _ordered(found)
+
+
+def data_settings(config: Mapping, study: str) -> dict:
+    """What a study's data depend on.
+
+    Returns
+    -------
+    dict
+        ``study``, ``data`` (its block) and ``seeds``: those with a dataset of their own, none where all share one.
+    """
+    block = config["studies"][study]
+    own = block["data"]["dataset_seed"] is None or block["data"]["resampled"]
+    return _ordered({"study": study, "data": block["data"], "seeds": list(range(block["seeds"] if own else 0))})
+
+
+def split_settings(config: Mapping, study: str) -> dict:
+    """What a study's folds depend on, apart from its data: ``study``, ``folds`` and ``seeds``."""
+    block = config["studies"][study]
+    return {"study": study, "folds": block["folds"], "seeds": list(range(block["seeds"]))}
+
+
+def cluster_inference_settings(config: Mapping, study: str) -> dict:
+    """What a study's Z-predictor depends on, apart from its data and folds.
+
+    Returns
+    -------
+    dict
+        ``study``, ``seeds``, ``torch_threads``; and ``network``, ``training`` and ``validation_fraction`` as
+        `armed.ClusterInference` takes them, with batch size and learning rate of the study's training.
+    """
+    block = config["studies"][study]
+    own, shared = block["cluster_inference"], block["training"]
+    found = {
+        "study": study,
+        "seeds": list(range(block["seeds"])),
+        "torch_threads": block["torch_threads"],
+        "network": {"hidden": own["hidden"]},
+        "training": {"epochs": own["epochs"], "patience": own["patience"]}
+        | {key: shared[key] for key in ("batch_size", "learning_rate")},
+        "validation_fraction": own["validation_fraction"],
+    }
+    return _ordered(found)
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.yaml")))
+        raise ConfigError(f"There is no configuration file '{path}'.{near}")
+    text = path.read_text(encoding="utf-8")
+    try:
+        block = json.loads(text) if path.suffix == ".json" else config_checks.parse_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"The configuration file '{path}' is not valid YAML or JSON: {error}") from error
+    if not isinstance(block, dict):
+        given = config_checks.show(block)
+        raise ConfigError(f"The configuration file '{path}' holds {given}, but keys with values were expected.")
+    return block
+
+
+def _merge(base: object, overlay: Mapping) -> dict:
+    merged = dict(base) if isinstance(base, Mapping) else {}
+    for key, value in overlay.items():
+        merged[key] = _merge(merged.get(key), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _ordered(value: object) -> object:
+    """A deep copy with sorted keys, ``main`` first: an overlay changes their order, which must rerun nothing."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value, key=lambda k: (k != "main", k))}
+    return [_ordered(v) for v in value] if isinstance(value, list | tuple) else value

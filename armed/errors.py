@@ -1,0 +1,68 @@
+"""Errors of the project: what was given, what was expected, the nearest valid name, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ArmedError(Exception):
+    """Base of all errors raised on purpose by this project."""
+
+
+class ConfigError(ArmedError, ValueError):
+    """The configuration is not valid."""
+
+
+class DataError(ArmedError, ValueError):
+    """The data given cannot be used."""
+
+
+class LayerNotFoundError(ArmedError, ValueError):
+    """A layer name does not exist in the wrapped network."""
+
+
+class UnseenClusterError(ArmedError, ValueError):
+    """Samples of clusters never seen in training, and no choice of what to do with them."""
+
+
+class UnknownNameError(ArmedError, ValueError):
+    """A model, study or import path that the registry does not know."""
+
+
+class NotFittedError(ArmedError, ValueError, AttributeError):
+    """A method was asked for predictions before it was fitted."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest valid name, or an empty string."""
+    near = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+class Problems:
+    """Collects problems so that all of them are told at once.
+
+    Examples
+    --------
+    >>> problems = Problems(DataError, "the training data")
+    >>> problems.add("X has 3 NaN values; impute them first")
+    >>> problems.raise_if_any()
+    Traceback (most recent call last):
+        ...
+    armed.errors.DataError: 1 problem with the training data:
+      - X has 3 NaN values; impute them first
+    """
+
+    def __init__(self, error: type[ArmedError], where: str) -> None:
+        self.error = error
+        self.where = where
+        self.found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        self.found.append(problem)
+
+    def raise_if_any(self) -> None:
+        if self.found:
+            count = f"{len(self.found)} problem{'s' if len(self.found) > 1 else ''}"
+            raise self.error(f"{count} with {self.where}:\n" + "\n".join(f"  - {p}" for p in self.found))

@@ -1,0 +1,158 @@
+"""Sentences about what a run found, made from the tables alone: other results give other sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from armed import labels, tables
+from armed.plotting.catalogue import headline_metric, is_null_check
+
+ALPHA = 0.05  # after Holm's correction
+_NULL_ACCURACY = 0.5
+_NULL_TOPIC = "Null check on unseen clusters"
+
+
+class Finding(NamedTuple):
+    """A finding: what it is about, and the sentences; plain text, without markup."""
+
+    about: str
+    text: str
+
+
+def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -> list[Finding]:
+    """Say what a run found in one study.
+
+    Parameters
+    ----------
+    study : str
+    results : mapping of str to pandas.DataFrame
+        Tables ``summary``, ``comparison``, ``paired_tests``, ``deconfounding`` (`armed.results`); may be empty.
+    config : mapping
+        The whole configuration.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the report.
+    """
+    metric = headline_metric(study)
+    mine = {name: frame[frame["study"] == study] for name, frame in results.items() if "study" in frame}
+    null = is_null_check(config["studies"][study])
+    found = []
+    # Where nothing can be known about unseen clusters, a ranking of models there would rank noise.
+    for partition in ("seen",) if null else ("seen", "unseen", "deconfounded"):
+        for variant in labels.data_variants(study):
+            found += _ranking(mine["summary"], mine["paired_tests"], metric, partition, variant)
+    if null:
+        found += _null_check(mine["summary"], metric)
+    found += _probes(mine["deconfounding"], study)
+    return found + _published(mine["comparison"], study)
+
+
+def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition: str, variant: str) -> list[Finding]:
+    """Best model of one partition, and which models differ from their reference after correction."""
+    rows = _rows(summary, partition, metric, variant)
+    rows = rows[rows["ci_method"] == "corrected"].dropna(subset=["mean"])
+    if rows.empty:
+        return []
+    best = rows.loc[rows["mean"].idxmax()]
+    text = (
+        f"{labels.model(best['model'])} has the highest {labels.metric(metric)}, "
+        f"{tables.interval(best['mean'], best['ci_low'], best['ci_high'])}."
+    )
+    pairs = _rows(tests, partition, metric, variant)
+    for reference, of_reference in pairs.groupby("reference", sort=False):
+        text += " " + _against(of_reference, reference)
+    return [Finding(_where(partition, variant), text)]
+
+
+def _against(pairs: pd.DataFrame, reference: str) -> str:
+    clear = pairs[pairs["p_holm"] < ALPHA]
+    better = clear[clear["difference"] > 0].sort_values("difference", ascending=False)
+    worse = clear[clear["difference"] < 0].sort_values("difference")
+    name = labels.model(reference)
+    parts = []
+    if len(better):
+        parts.append(f"better than {name}: {_differences(better)}")
+    if len(worse):
+        parts.append(f"worse: {_differences(worse)}" if parts else f"worse than {name}: {_differences(worse)}")
+    if not parts:
+        return f"Paired tests (Holm) show no model to differ from {name}."
+    rest = len(pairs) - len(clear)
+    parts += [f"no difference shown for {rest} other{'s' if rest > 1 else ''}"] if rest else []
+    return f"By paired tests (Holm, {ALPHA:g}), {'; '.join(parts)}."
+
+
+def _differences(pairs: pd.DataFrame) -> str:
+    return _listed(
+        [
+            f"{labels.model(m)} ({tables.number(d, signed=True)})"
+            for m, d in zip(pairs["model"], pairs["difference"], strict=True)
+        ]
+    )
+
+
+def _null_check(summary: pd.DataFrame, metric: str) -> list[Finding]:
+    rows = _rows(summary, "unseen", metric, "main")
+    rows = rows[rows["ci_method"] == "corrected"].dropna(subset=["ci_low", "ci_high"])
+    if rows.empty:
+        return []
+    misses = rows[(rows["ci_low"] > _NULL_ACCURACY) | (rows["ci_high"] < _NULL_ACCURACY)]
+    text = (
+        f"Nothing can be known about these; the intervals of {len(rows) - len(misses)} of "
+        f"{len(rows)} models hold {_NULL_ACCURACY:g}"
+    )
+    if misses.empty:
+        return [Finding(_NULL_TOPIC, text + ".")]
+    names = [f"{labels.model(r.model)} {tables.interval(r.mean, r.ci_low, r.ci_high)}" for r in misses.itertuples()]
+    return [Finding(_NULL_TOPIC, f"{text}; not those of {_listed(names)}.")]
+
+
+def _probes(shares: pd.DataFrame, study: str) -> list[Finding]:
+    rows = shares[shares["unit"] == "dataset"].sort_values("share", kind="stable")
+    if rows.empty:
+        return []
+    names = [
+        f"{labels.model(r.model, r.variant, study)} {tables.percent(r.share, r.ci_low, r.ci_high)}"
+        for r in rows.itertuples()
+    ]
+    text = f"Share of datasets in which a probe is more important than the weakest real feature: {_listed(names)}."
+    return [Finding("Probes (lower is better)", text)]
+
+
+def _published(comparison: pd.DataFrame, study: str) -> list[Finding]:
+    rows = comparison[comparison["ci_method"] == "corrected"]
+    found = []
+    for table, of_table in rows.groupby("table", sort=False):
+        judged = of_table[of_table["verdict"] != "not comparable"]
+        about = f"Beside the {labels.published(table)}"
+        if judged.empty:
+            found.append(Finding(about, "None of its numbers can be compared with results on these data."))
+            continue
+        differs = judged[judged["verdict"] == "differs"]
+        text = f"{len(judged) - len(differs)} of {len(judged)} numbers agree with ours"
+        names = [
+            f"{labels.model(r.model, r.variant, study)} (theirs {tables.number(r.published)}, ours "
+            f"{tables.interval(r.mean, r.ci_low, r.ci_high)})"
+            for r in differs.itertuples()
+        ]
+        found.append(Finding(about, f"{text}; different: {_listed(names)}." if names else f"{text}."))
+    return found
+
+
+def _rows(frame: pd.DataFrame, partition: str, metric: str, variant: str) -> pd.DataFrame:
+    keep = (frame["partition"] == partition) & (frame["metric"] == metric) & (frame["variant"] == variant)
+    return frame[keep]
+
+
+def _where(partition: str, variant: str) -> str:
+    name = labels.partition(partition)
+    name = "Test data without the confounding" if partition == "deconfounded" else name[:1].upper() + name[1:]
+    return name if variant == "main" else f"{name}, {labels.variant_name(variant)}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,88 @@
+"""Names for readers: how tables, figures and the report spell models, studies, partitions, metrics and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from armed.registry import MODELS, STUDIES
+
+PARTITIONS = {
+    "seen": "seen clusters",
+    "unseen": "unseen clusters",
+    "unseen_population": "unseen clusters, Z = 0",
+    "deconfounded": "deconfounded",
+    "deconfounded_fixed": "deconfounded, fixed effects",
+}
+_METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "within_cluster_auroc": "AUROC within clusters",
+}
+_VARIANTS = {"main": "main", "resampled": "new dataset per seed", "lambda_F1": "lambda_F = 1"}
+_PUBLISHED = {"notebook": "authors' notebook", "rerun": "authors' code, rerun on one seed"}
+_SOURCES = {
+    "simulated": "Simulated data",
+    "stand-in": "STAND-IN data: simulated in place of data that were not available; not a reproduction",
+    "open": "Open data",
+    "restricted": "Restricted data, supplied by the user",
+    "own": "The user's own data",
+}
+
+
+def model(id: str, variant: str = "main", study_id: str | None = None) -> str:
+    """Name of a model, with its changed setting unless `variant` is one of the study's data variants."""
+    name = MODELS[id].label if id in MODELS else str(id)
+    return name if variant in data_variants(study_id) else f"{name}, {variant_name(variant)}"
+
+
+def study(id: str) -> str:
+    """Name of a study."""
+    return STUDIES[id].label if id in STUDIES else str(id)
+
+
+def partition(id: str) -> str:
+    """Name of a partition."""
+    return PARTITIONS.get(id, str(id).replace("_", " "))
+
+
+def metric(id: str) -> str:
+    """Name of a metric, in lower case but for abbreviations."""
+    return _METRICS.get(id, str(id).replace("_", " "))
+
+
+def variant_name(id: str) -> str:
+    """Name of a variant."""
+    return _VARIANTS.get(id, str(id).replace("_", " "))
+
+
+def published(table: str) -> str:
+    """Where a published number stands (column `table` of `config/published_results.csv`)."""
+    return _PUBLISHED.get(table, f"paper, Table {table}")
+
+
+def source(id: str) -> str:
+    """Where data came from, in words that stand in every figure's subtitle and above every table."""
+    return _SOURCES.get(id, f"Source: {id}")
+
+
+def data_variants(study_id: str | None) -> tuple[str, ...]:
+    """Variants of a study that differ in their data rather than in a model's settings."""
+    return STUDIES[study_id].data_variants if study_id in STUDIES else ("main",)
+
+
+def data_variant(variant: str, study_id: str | None) -> str:
+    """The variant of the data that a (data or model) variant was run on."""
+    return variant if variant in data_variants(study_id) else "main"
+
+
+def ordered_models(ids: Iterable[str]) -> list[str]:
+    """Models in the registry's order, then those it does not know."""
+    found = set(ids)
+    return [m for m in MODELS if m in found] + sorted(found - set(MODELS))
+
+
+def ordered_partitions(ids: Iterable[str]) -> list[str]:
+    """Partitions in the order of tables, then those without a name of their own."""
+    found = set(ids)
+    return [p for p in PARTITIONS if p in found] + sorted(found - set(PARTITIONS))

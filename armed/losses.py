@@ -1,0 +1,100 @@
+"""Label losses and the objective of the paper (section 3.3).
+
+    L(y, mixed) + lambda_F L(y, fixed) - lambda_g CE(Z, Z_hat) + lambda_K KL
+
+Each loss is a mean over the batch; the KL is summed over all weights, and one term is added per batch, as the authors'
+weights assume.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from armed.errors import ConfigError, Problems
+
+LABELS = ("binary", "multiclass", "continuous")
+
+
+def cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
+    """Cross-entropy (n,) of class codes (n,) under logits (n, K)."""
+    return torch.logsumexp(logits, -1) - logits.gather(-1, codes.unsqueeze(-1)).squeeze(-1)
+
+
+def label_loss(label: str, prediction: Tensor, y: Tensor, residual_sd: Tensor | float = 1.0) -> Tensor:
+    """Loss (n,) of predictions (n, K) for labels (n,).
+
+    Binary: cross-entropy of the logit. Multiclass: softmax cross-entropy. Continuous: Gaussian negative log likelihood
+    with the given residual s.d., without the constant ``log(2 pi) / 2``.
+    """
+    if label == "binary":
+        return F.binary_cross_entropy_with_logits(prediction.squeeze(-1), y, reduction="none")
+    if label == "multiclass":
+        return cross_entropy(prediction, y.long())
+    residual = y - prediction.squeeze(-1)
+    log_sd = torch.log(residual_sd) if isinstance(residual_sd, Tensor) else math.log(residual_sd)
+    return residual**2 / (2 * residual_sd**2) + log_sd
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weights of the training loss.
+
+    Parameters
+    ----------
+    label : {"binary", "multiclass", "continuous"}
+        What the labels are.
+    lambda_F : float
+        Weight of the fixed effects prediction's own loss.
+    lambda_g : float
+        Weight of the adversary's cross-entropy, which the network is trained to raise.
+    lambda_K : float
+        Weight of the KL divergence.
+    residual_sd : float
+        S.d. of the residuals of continuous labels.
+    class_weights : tuple of float, optional
+        Weight of each class in the label loss.
+
+    Raises
+    ------
+    ConfigError
+        If a weight is negative, the residual s.d. not positive, or the kind of label unknown.
+    """
+
+    label: str = "binary"
+    lambda_F: float = 1.0
+    lambda_g: float = 0.0
+    lambda_K: float = 1e-3
+    residual_sd: float = 1.0
+    class_weights: tuple[float, ...] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        problems = Problems(ConfigError, "the objective")
+        if self.label not in LABELS:
+            problems.add(f"label is '{self.label}'; expected one of {', '.join(LABELS)}")
+        check_hyper({name: getattr(self, name) for name in self.tunable()}, problems)
+        problems.raise_if_any()
+
+    @classmethod
+    def tunable(cls) -> tuple[str, ...]:
+        """Names that may differ between the replicas of a stack."""
+        return tuple(f.name for f in fields(cls) if f.name not in ("label", "class_weights"))
+
+    def supervised(self, prediction: Tensor, y: Tensor, hyper: dict[str, Tensor]) -> Tensor:
+        """Mean label loss of one batch; scalar."""
+        losses = label_loss(self.label, prediction, y, hyper["residual_sd"])
+        if self.class_weights is not None:
+            losses = losses * torch.tensor(self.class_weights, device=y.device)[y.long()]
+        return losses.mean()
+
+
+def check_hyper(values: dict[str, float], problems: Problems) -> None:
+    """Add a problem for every hyperparameter outside its domain."""
+    for name, value in values.items():
+        positive = name in ("learning_rate", "residual_sd", "prior_sd")
+        if not math.isfinite(value) or value < 0 or (positive and value == 0):
+            problems.add(f"{name} is {value}; expected a finite number {'above 0' if positive else 'of at least 0'}")

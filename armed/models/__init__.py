@@ -1,0 +1,6 @@
+"""Networks, and the wrapper that makes any network a mixed effects model."""
+
+from armed.models.mixed_effects import MixedEffects, MixedOutput
+from armed.models.mlp import MLP
+
+__all__ = ["MLP", "MixedEffects", "MixedOutput"]

@@ -1,0 +1,137 @@
+"""Reads what a figure needs from the results folder and draws it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from armed import labels, registry, results
+from armed.config import selected_models
+from armed.data.study import StudyData
+from armed.errors import DataError
+from armed.plotting import associations, performance, spirals, style
+from armed.plotting.catalogue import FigureSpec, figures, headline_metric
+
+logger = logging.getLogger(__name__)
+
+
+def draw_study(study: str, results_dir: Path, config: Mapping) -> list[Path]:
+    """Draw all figures of a study into `results_dir`/figures.
+
+    Parameters
+    ----------
+    study : str
+    results_dir : Path
+        Holds the tables, `data/`, `boundaries/`.
+    config : mapping
+        The whole configuration.
+
+    Returns
+    -------
+    list of Path
+        The files written, svg and png of each figure.
+    """
+    written = []
+    for spec in figures(study, config):
+        written += style.save(draw(spec, Path(results_dir), config), Path(results_dir) / "figures" / spec.name)
+    return written
+
+
+def draw(spec: FigureSpec, results_dir: Path, config: Mapping) -> Figure:
+    """Draw one figure; where the runs it needs are absent, a figure that says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a table or the study's data is missing.
+    """
+    try:
+        return KINDS[spec.kind](spec.study, results_dir, config)
+    except DataError as error:
+        logger.warning("figure %s is empty: %s", spec.name, error)
+        return _empty(spec, _source(spec.study, results_dir), str(error))
+
+
+def _data(study: str, results_dir: Path, config: Mapping) -> Figure:
+    settings = config["studies"][study]["data"]
+    return spirals.data_per_cluster(_study_data(study, results_dir), study, _source(study, results_dir), settings)
+
+
+def _boundaries(study: str, results_dir: Path, config: Mapping) -> Figure:
+    grids = {}
+    for model in selected_models(config, study):
+        path = results_dir / "boundaries" / study / f"{model}.parquet"
+        if path.is_file():
+            grids[model] = pd.read_parquet(path)
+    settings = config["studies"][study]["data"]
+    return spirals.decision_boundaries(
+        grids, _study_data(study, results_dir), study, _source(study, results_dir), settings
+    )
+
+
+def _performance(study: str, results_dir: Path, config: Mapping) -> Figure:
+    summary, comparison = _table("summary", results_dir), _table("comparison", results_dir)
+    return performance.accuracy(summary, comparison, study, headline_metric(study))
+
+
+def _null_check(study: str, results_dir: Path, config: Mapping) -> Figure:
+    return performance.null_check(_table("summary", results_dir), study, headline_metric(study))
+
+
+def _importance(study: str, results_dir: Path, config: Mapping) -> Figure:
+    return associations.importance(_table("importance", results_dir), study, _source(study, results_dir))
+
+
+def _deconfounding(study: str, results_dir: Path, config: Mapping) -> Figure:
+    return associations.deconfounding_share(_table("deconfounding", results_dir), study, _source(study, results_dir))
+
+
+def _random_intercepts(study: str, results_dir: Path, config: Mapping) -> Figure:
+    truth = _study_data(study, results_dir).truth
+    return associations.random_intercepts(
+        _table("random_effects", results_dir), truth, study, _source(study, results_dir)
+    )
+
+
+KINDS = {
+    "data": _data,
+    "boundaries": _boundaries,
+    "performance": _performance,
+    "null_check": _null_check,
+    "importance": _importance,
+    "deconfounding": _deconfounding,
+    "random_intercepts": _random_intercepts,
+}
+
+
+def _table(name: str, results_dir: Path) -> pd.DataFrame:
+    return results.read(name, results_dir / f"{name}.tsv")
+
+
+def _study_data(study: str, results_dir: Path) -> StudyData:
+    return StudyData.load(results_dir / "data" / f"{study}.npz")
+
+
+def _source(study: str, results_dir: Path) -> str:
+    """Source told by the results; by the registry where there are none yet."""
+    path = results_dir / "summary.tsv"
+    if path.is_file():
+        found = results.read("summary", path).query("study == @study")["source"].unique()
+        if len(found):
+            return ", ".join(found)
+    return registry.study(study).source
+
+
+@style.styled
+def _empty(spec: FigureSpec, source: str, reason: str) -> Figure:
+    figure = style.new_figure(1.4)
+    ax = figure.subplots()
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, reason, ha="center", va="center", wrap=True)
+    title = f"{labels.study(spec.study)}: {spec.kind.replace('_', ' ')}"
+    style.add_title(figure, title, f"{labels.source(source)}. Not drawn.")
+    return figure

@@ -1,0 +1,161 @@
+"""One look for all figures: colours, titles that tell the source, and files that come out the same each time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from armed.reproducibility import written_whole
+
+# Okabe & Ito's palette, safe for the common kinds of colour blindness.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A"
+
+# Two methods of one family may share a colour: every figure names its models in words beside them.
+MODEL_COLOURS = {
+    "conventional": BLACK,
+    "cluster_input": ORANGE,
+    "mldg": ORANGE,
+    "domain_adversarial": GREEN,
+    "menet": PURPLE,
+    "lmmnn": PURPLE,
+    "mixedlm": GREY,
+    "mixed_logit": GREY,
+    "armed": VERMILLION,
+    "armed_no_adversary": BLUE,
+    "armed_randomized_z": SKY,
+}
+CLASS_COLOURS = (ORANGE, BLUE)
+
+WIDTH = 7.2  # inches: a page's text width, and readable in a browser without zooming
+PNG_DPI = 150
+
+RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "svg.fonttype": "path",  # text as outlines: the same without our fonts
+    "svg.hashsalt": "armed",  # element ids do not change between runs
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw with the project's settings and leave matplotlib's global settings as they were."""
+
+    @functools.wraps(draw)
+    def name_rows(figure: Figure, names: list[str]) -> None:
+    """Name the rows of panels that stand side by side, the first on top, with every second row on a light band."""
+    for i, ax in enumerate(figure.axes):
+        if i == 0:
+            ax.set_yticks(range(len(names)), names)
+            ax.set_ylim(len(names) - 0.45, -0.55)
+        _band(ax, len(names))
+
+
+def _band(ax: Axes, n_rows: int) -> None:
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    for position in range(1, n_rows, 2):
+        ax.axhspan(position - 0.5, position + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+
+
+def wrapped(*args, **kwargs) -> Figure:
+        with matplotlib.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def model_colour(model: str) -> str:
+    """Colour of a model, the same in all figures; models a user added are green."""
+    return MODEL_COLOURS.get(model, GREEN)
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Make an empty figure of `width` x `height` inches that no global state knows."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_title(figure: Figure, title: str, subtitle: str) -> None:
+    """Put a bold title and a plain subtitle, left aligned, in a strip above everything else."""
+    lines = subtitle.split("\n")
+    inches = 0.36 + 0.175 * len(lines)
+    height = figure.get_size_inches()[1]
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - inches / height))
+    figure.text(0.012, 1 - 0.08 / height, title, fontsize=11, fontweight="bold", va="top")
+    figure.text(0.012, 1 - 0.31 / height, subtitle, fontsize=9, color="#444444", va="top", linespacing=1.3)
+
+
+def note(axes: Axes, text: str, *, x: float = 0.03, y: float = 0.97) -> None:
+    """Write a short text into a corner of an axes (axes coordinates)."""
+    axes.text(x, y, text, transform=axes.transAxes, va="top", ha="left", fontsize=8.5, linespacing=1.25)
+
+
+def name_rows(figure: Figure, names: list[str]) -> None:
+    """Name the rows of panels that stand side by side, the first on top, with every second row on a light band."""
+    for i, ax in enumerate(figure.axes):
+        if i == 0:
+            ax.set_yticks(range(len(names)), names)
+            ax.set_ylim(len(names) - 0.45, -0.55)
+        _band(ax, len(names))
+
+
+def _band(ax: Axes, n_rows: int) -> None:
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    for position in range(1, n_rows, 2):
+        ax.axhspan(position - 0.5, position + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
+
+
+def wrapped(name: str, width: int = 20) -> str:
+    """Break a long name into two lines at the space nearest the middle."""
+    if len(name) <= width or " " not in name:
+        return name
+    cut = min((i for i, c in enumerate(name) if c == " "), key=lambda i: abs(i - len(name) / 2))
+    return f"{name[:cut]}\n{name[cut + 1 :]}"
+
+
+def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
+    """Write ``<stem>.svg`` and ``<stem>.png``: only when complete, and byte for byte the same for the same figure.
+
+    Parameters
+    ----------
+    figure : Figure
+    path_stem : Path
+        Path without suffix. Its folder is made where it does not exist.
+
+    Returns
+    -------
+    tuple of Path
+        The SVG's and the PNG's path.
+    """
+    path_stem = Path(path_stem)
+    # No dates and no version of the library in the files: two runs can be compared byte by byte.
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+    written = []
+    with matplotlib.rc_context(RC):
+        for kind in ("svg", "png"):
+            target = path_stem.with_name(f"{path_stem.name}.{kind}")
+            with written_whole(target) as part:
+                figure.savefig(part, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
+            written.append(target)
+    return tuple(written)

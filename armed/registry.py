@@ -1,0 +1,217 @@
+"""The one list of studies and models: ids, labels, import paths and capabilities. Loads no torch.
+
+Wildcards of the workflow, enums of the config schema, targets, contract tests and the README's tables all come from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from armed.errors import UnknownNameError, did_you_mean
+
+SPIRALS = ("spirals_radius", "spirals_inverted", "spirals_confounded")
+DENSE = SPIRALS
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of the benchmark.
+
+    Parameters
+    ----------
+    id, label : str
+        Name in files and name for readers.
+    source : {"simulated", "stand-in", "open", "restricted", "own"}
+        What data it is, as told in every table.
+    data : str
+        Import path of the function that makes or reads its data (config block in, `StudyData` out).
+    partitions : tuple of str
+        Partitions its predictions are scored on.
+    metrics : tuple of str
+        Metrics reported; the first is the headline one.
+    data_variants : tuple of str
+        Variants of the study that differ in their data (every model is fitted to each, at its main settings).
+    """
+
+    id: str
+    label: str
+    source: str
+    data: str
+    partitions: tuple[str, ...]
+    metrics: tuple[str, ...]
+    data_variants: tuple[str, ...] = ("main",)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A method that can be run in the benchmark.
+
+    Parameters
+    ----------
+    id, label : str
+        Name in files and name for readers.
+    method : str
+        Import path of its class, ``"module:Class"``.
+    studies : tuple of str
+        Studies it applies to.
+    engine : {"stack", "statsmodels"}
+        Trained in replica stacks, or one fit after another.
+    uses_clusters_in_training, uses_clusters_at_prediction : bool
+        Whether cluster membership enters the loss, and the prediction.
+    infers_clusters : bool
+        Whether its own prediction for unseen clusters uses a Z inferred from X.
+    random_effects : bool
+        Whether it has random effects, so that fixed and mixed predictions differ.
+    adversary : bool
+        Whether it trains an adversary.
+    weights_from : str or None
+        Another model whose trained weights it uses (no fit of its own).
+    """
+
+    id: str
+    label: str
+    method: str
+    studies: tuple[str, ...] = DENSE
+    engine: str = "stack"
+    uses_clusters_in_training: bool = True
+    uses_clusters_at_prediction: bool = False
+    infers_clusters: bool = False
+    random_effects: bool = False
+    adversary: bool = False
+    weights_from: str | None = None
+
+
+_BINARY = ("accuracy", "auroc", "auprc", "balanced_accuracy", "brier", "within_cluster_auroc")
+
+STUDIES: dict[str, Study] = {
+    s.id: s
+    for s in (
+        Study(
+            "spirals_radius",
+            "Spirals, random radius",
+            "simulated",
+            "armed.data.spirals:simulate",
+            ("seen", "unseen", "unseen_population"),
+            _BINARY,
+            ("main", "resampled"),
+        ),
+        Study(
+            "spirals_inverted",
+            "Spirals, inverted radii",
+            "simulated",
+            "armed.data.spirals:simulate",
+            ("seen", "unseen", "unseen_population"),
+            _BINARY,
+        ),
+        Study(
+            "spirals_confounded",
+            "Spirals, confounded probes",
+            "simulated",
+            "armed.data.spirals:simulate",
+            ("seen", "unseen", "unseen_population", "deconfounded", "deconfounded_fixed"),
+            _BINARY,
+        ),
+    )
+}
+
+MODELS: dict[str, Model] = {
+    m.id: m
+    for m in (
+        Model(
+            "conventional",
+            "Conventional",
+            "baselines.conventional:Conventional",
+            uses_clusters_in_training=False,
+        ),
+        Model(
+            "cluster_input",
+            "Cluster input",
+            "baselines.cluster_input:ClusterInput",
+            uses_clusters_at_prediction=True,
+            infers_clusters=True,
+        ),
+        Model("mldg", "Meta-learning (MLDG)", "baselines.mldg:MLDG"),
+        Model(
+            "domain_adversarial",
+            "Domain adversarial",
+            "baselines.domain_adversarial:DomainAdversarial",
+            adversary=True,
+        ),
+        Model("menet", "MeNet", "baselines.menet:MeNet", uses_clusters_at_prediction=True, random_effects=True),
+        Model("lmmnn", "LMMNN", "baselines.lmmnn:LMMNN", uses_clusters_at_prediction=True, random_effects=True),
+        Model(
+            "mixedlm",
+            "Linear mixed model",
+            "baselines.mixedlm:MixedLM",
+            engine="statsmodels",
+            uses_clusters_at_prediction=True,
+            random_effects=True,
+        ),
+        Model(
+            "mixed_logit",
+            "Logistic mixed model",
+            "baselines.mixed_logit:MixedLogit",
+            engine="statsmodels",
+            uses_clusters_at_prediction=True,
+            random_effects=True,
+        ),
+        Model(
+            "armed",
+            "ARMED",
+            "armed.methods:ARMED",
+            uses_clusters_at_prediction=True,
+            infers_clusters=True,
+            random_effects=True,
+            adversary=True,
+        ),
+        Model(
+            "armed_no_adversary",
+            "ARMED without adversary",
+            "armed.methods:ARMED",
+            uses_clusters_at_prediction=True,
+            infers_clusters=True,
+            random_effects=True,
+        ),
+        Model(
+            "armed_randomized_z",
+            "ARMED, randomised Z",
+            "armed.methods:RandomizedZ",
+            uses_clusters_at_prediction=True,
+            random_effects=True,
+            adversary=True,
+            weights_from="armed",
+        ),
+    )
+}
+
+
+def study(id: str) -> Study:
+    """Return a study of the registry, or raise `UnknownNameError` with the nearest name."""
+    return _lookup(STUDIES, id, "study")
+
+
+def model(id: str) -> Model:
+    """Return a model of the registry, or raise `UnknownNameError` with the nearest name."""
+    return _lookup(MODELS, id, "model")
+
+
+def models_for(study_id: str) -> list[str]:
+    """Ids of the models that apply to a study, in the registry's order."""
+    study(study_id)
+    return [m.id for m in MODELS.values() if study_id in m.studies]
+
+
+def load(path: str) -> object:
+    """Import what ``"module:name"`` names."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UnknownNameError(f"The registry names '{path}', which cannot be imported: {error}") from error
+
+
+def _lookup(table: dict, id: str, kind: str):
+    if id not in table:
+        raise UnknownNameError(f"Unknown {kind} '{id}'.{did_you_mean(id, table)} Known: {', '.join(table)}.")
+    return table[id]

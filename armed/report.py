@@ -1,0 +1,217 @@
+"""The report: one page that opens offline, made from the tables and figures of a results folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from armed import labels, reproducibility, results, tables
+from armed import config as configuration
+from armed.findings import findings
+from armed.plotting.catalogue import FigureSpec, figures, headline_metric
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = reproducibility.ROOT / "workflow" / "report" / "report.html.j2"
+TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding")
+LARGEST_SVG = 200_000  # bytes; scatter plots and images are smaller and faster as PNG
+LARGEST_PAGE = 5_000_000  # bytes
+
+
+def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
+    """Write the report as one HTML file that needs no other file and no network.
+
+    Parameters
+    ----------
+    results_dir : Path
+        Results folder (DESIGN 4): the tables, `figures/` and `runs/*/*/run.json`. What is absent is listed in the page.
+    config : mapping
+        The whole configuration of the run.
+    out : Path
+        The page; it appears only when complete.
+
+    Raises
+    ------
+    DataError
+        If a table does not fit its schema.
+    """
+    results_dir, out = Path(results_dir), Path(out)
+    found = {name: _table(name, results_dir) for name in TABLES}
+    studies = configuration.selected_studies(config)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(TEMPLATE.name).render(
+        runs=_html(_runs(studies, found["metrics"])),
+        environment=_html(_environment(results_dir)),
+        stand_ins=_stand_ins(found["metrics"]),
+        studies=[_study(study, found, results_dir, config) for study in studies],
+    )
+    with reproducibility.written_whole(out) as part:
+        part.write_text(page, encoding="utf-8")
+    size = len(page.encode())
+    if size > LARGEST_PAGE:
+        logger.warning("%s has %.1f MB, more than the %.0f MB meant", out, size / 1e6, LARGEST_PAGE / 1e6)
+    logger.info("wrote %s (%.1f MB)", out, size / 1e6)
+
+
+def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: Mapping) -> pd.DataFrame:
+    """List what the configuration asks for and the metrics do not have, and why.
+
+    Parameters
+    ----------
+    study : str
+    metrics : pandas.DataFrame
+        `results/metrics.tsv`.
+    results_dir : Path
+        Its `runs/` tells a fit that is absent from one that was not scored.
+    config : mapping
+        The whole configuration.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns Model, What, Reason: models and variants without a row, then values that are not defined, by reason.
+    """
+    rows = metrics[metrics["study"] == study]
+    have = set(zip(rows["model"], rows["variant"], strict=True))
+    lines = []
+    for model in configuration.selected_models(config, study):
+        wanted = [*configuration.data_variants(config, study)]
+        wanted += [v for v in configuration.settings(config, study, model)["variants"] if v != "main"]
+        missing = [v for v in wanted if (model, v) not in have]
+        if missing:
+            fitted = (results_dir / "runs" / study / model).is_dir()
+            reason = (
+                "fitted, but not scored: its prediction or scoring did not finish; see the logs of those jobs"
+                if fitted
+                else "no finished fit: it failed, or was not run; see the log of its fit"
+            )
+            what = "all" if len(missing) == len(wanted) else _join(labels.variant_name(v) for v in missing)
+            lines.append((labels.model(model), what, reason))
+    undefined = rows[rows["value"].isna()]
+    for (model, variant, note), cells in undefined.groupby(["model", "variant", "note"], sort=False):
+        what = f"{_join(labels.metric(m) for m in cells['metric'].unique())} ({len(cells)} cells)"
+        lines.append((labels.model(model, variant, study), what, note))
+    return pd.DataFrame(lines, columns=["Model", "What", "Reason"])
+
+
+def fit_notes(study: str, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Count the remarks on fits that gave a value all the same, such as a fit that did not converge."""
+    rows = metrics[(metrics["study"] == study) & (metrics["note"] != "") & metrics["value"].notna()]
+    rows = rows.drop_duplicates(["seed", "fold", "model", "variant", "note"])
+    counts = rows.groupby(["model", "variant", "note"], sort=False).size().reset_index(name="n")
+    return pd.DataFrame(
+        {
+            "Model": [labels.model(m, v, study) for m, v in zip(counts["model"], counts["variant"], strict=True)],
+            "Remark": counts["note"],
+            "Fits": counts["n"],
+        }
+    )
+
+
+def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, config: Mapping) -> dict:
+    headline = headline_metric(study)
+    summary = found["summary"][found["summary"]["study"] == study]
+    others = [m for m in dict.fromkeys(summary["metric"]) if m != headline]
+    sources = summary["source"].unique()
+    return {
+        "id": study,
+        "label": labels.study(study),
+        "sources": [labels.source(s) for s in sources],
+        "stand_in": "stand-in" in sources,
+        "metric": labels.metric(headline),
+        "findings": findings(study, found, config),
+        "comparison": _html(tables.comparison_table(found["comparison"], study)),
+        "results": _html(tables.results_table(summary, study, headline)),
+        "other_results": [(labels.metric(m), _html(tables.results_table(summary, study, m))) for m in others],
+        "tests": _html(tables.tests_table(found["paired_tests"], study, headline)),
+        "deconfounding": _html(tables.deconfounding_table(found["deconfounding"], study)),
+        "figures": [_figure(spec, results_dir) for spec in figures(study, config)],
+        "absent": _html(absent_cells(study, found["metrics"], results_dir, config)),
+        "notes": _html(fit_notes(study, found["metrics"])),
+    }
+
+
+def _table(name: str, results_dir: Path) -> pd.DataFrame:
+    path = results_dir / f"{name}.tsv"
+    if path.is_file():
+        return results.read(name, path)
+    logger.warning("%s does not exist; the report goes without it", path)
+    kinds = {results.TEXT: "str", results.INTEGER: "int64", results.REAL: "float64"}
+    columns = results.table(name).columns
+    return pd.DataFrame({column: pd.Series(dtype=kinds[kind]) for column, kind in columns.items()})
+
+
+def _html(frame: pd.DataFrame) -> Markup:
+    """A table as HTML (`tables.fragment` escapes every cell), or nothing where it has no rows."""
+    return Markup(tables.fragment(frame)) if len(frame) else Markup("")
+
+
+def _runs(studies: Iterable[str], metrics: pd.DataFrame) -> pd.DataFrame:
+    """What was run, by study, counted in the metrics themselves."""
+    lines = []
+    for study in studies:
+        rows = metrics[metrics["study"] == study]
+        cells = rows.drop_duplicates(["model", "variant", "seed", "fold"])
+        lines.append(
+            {
+                "Study": labels.study(study),
+                "Data": "; ".join(labels.source(s) for s in rows["source"].unique()) or "not run",
+                "Models": rows["model"].nunique(),
+                "Seeds": rows["seed"].nunique(),
+                "Folds": rows["fold"].nunique(),
+                "Trained models scored": len(cells),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _stand_ins(metrics: pd.DataFrame) -> list[str]:
+    return [labels.study(s) for s in metrics.loc[metrics["source"] == "stand-in", "study"].unique()]
+
+
+def _environment(results_dir: Path) -> pd.DataFrame:
+    """Versions, commit and machine as the fits recorded them; each value that occurs, where they differ."""
+    records = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(results_dir.glob("runs/*/*/run.json"))]
+    told = [{**record, **record.get("environment", {})} for record in records]
+    if not told:
+        told = [reproducibility.environment()]
+    facts = {"Commit": "git_commit", "Python": "python", "Platform": "platform", "CPU cores": "cpu_count"}
+    lines = [(name, _values(record.get(key) for record in told)) for name, key in facts.items()]
+    lines.append(("Device", _values(record.get("device") for record in told)))
+    for package in reproducibility.REPORTED_PACKAGES:
+        lines.append((package, _values(record.get("packages", {}).get(package) for record in told)))
+    return pd.DataFrame([line for line in lines if line[1]], columns=["What", "Value"])
+
+
+def _values(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(str(v) for v in values if v is not None))
+
+
+def _figure(spec: FigureSpec, results_dir: Path) -> dict:
+    """Caption and embedded image of a figure; the image is None where there is no file."""
+    stem = results_dir / "figures" / spec.name
+    svg, png = (stem.with_name(f"{spec.name}.{kind}") for kind in ("svg", "png"))
+    path, kind = (png, "image/png")
+    if svg.is_file() and (svg.stat().st_size <= LARGEST_SVG or not png.is_file()):
+        path, kind = (svg, "image/svg+xml")
+    image = None
+    if path.is_file():
+        image = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return {"name": spec.name, "caption": spec.caption, "image": image}
+
+
+def _join(items: Iterable[str]) -> str:
+    return ", ".join(items)

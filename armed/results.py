@@ -1,0 +1,288 @@
+"""The only writer and reader of result tables.
+
+Tables are tidy, long and tab-separated (predictions: parquet), with fixed columns, dtypes, vocabulary and a
+unique key (`armed.schemas`). Files and folders appear under their name only when complete (`atomic`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from armed import registry
+from armed.errors import DataError, Problems, did_you_mean
+from armed.schemas import INTEGER, REAL, TABLES, TEXT, VOCABULARY, table
+
+_MAY_BE_EMPTY = ("note", "feature")
+_BREAKS = re.compile(r"[\t\r\n]")
+
+
+@contextmanager
+def atomic(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its name only when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path
+        File or folder to make or to replace; its parent folders are made.
+    folder : bool
+        Make the temporary path as an empty folder (otherwise the caller makes a file or a folder there).
+
+    Yields
+    ------
+    pathlib.Path
+        Temporary path with the same suffix, in the same folder (so that the move is one rename).
+
+    Raises
+    ------
+    FileNotFoundError
+        The block ended without writing to the path it was given.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary = path.with_name(f".partial-{mark}-{path.name}")
+    if folder:
+        temporary.mkdir()
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(f"Nothing was written for {path}: write to the path that atomic() gives.")
+        _put(temporary, path, path.with_name(f".replaced-{mark}-{path.name}"))
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _put(temporary: Path, path: Path, aside: Path) -> None:
+    # A folder cannot be renamed onto a full one: the old one steps aside first, and goes when the new one is there.
+    moved = path.is_dir() and not path.is_symlink()
+    if moved:
+        os.replace(path, aside)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        if moved:
+            os.replace(aside, path)
+        raise
+    if moved:
+        shutil.rmtree(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def validate(
+    table_name: str, frame: pd.DataFrame, *, studies: Iterable[str] = (), models: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Check a table against its schema, all problems at once.
+
+    Parameters
+    ----------
+    table_name : str
+        One of `TABLES`.
+    frame : pandas.DataFrame
+        Columns in any order.
+    studies, models : iterable of str
+        Names that the user's config declares, beside the registry's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table with columns in order and of the right dtypes (str, int64, float64; predictions as `read`
+        gives them).
+
+    Raises
+    ------
+    DataError
+        Columns missing or not of the schema, wrong dtypes, names outside the vocabulary, an undefined value
+        without a reason in ``note``, infinite values, rows whose key is not unique.
+    """
+    names = {"study": (*registry.STUDIES, *studies)}
+    names |= {c: (*registry.MODELS, *models) for c in ("model", "reference")}
+    return _checked(table_name, frame, names, f"table '{table_name}'")
+
+
+def write(
+    table_name: str,
+    frame: pd.DataFrame,
+    path: str | Path,
+    *,
+    studies: Iterable[str] = (),
+    models: Iterable[str] = (),
+) -> None:
+    """Validate a table (see `validate`) and write it: tab-separated, or parquet for ``predictions``; atomically."""
+    frame = validate(table_name, frame, studies=studies, models=models)
+    with atomic(path) as temporary:
+        if table_name == "predictions":
+            frame.to_parquet(temporary, engine="pyarrow", index=False, compression="zstd")
+        else:
+            frame.to_csv(temporary, sep="\t", index=False, na_rep="NaN", lineterminator="\n")
+
+
+def read(table_name: str, path: str | Path) -> pd.DataFrame:
+    """Read a table that `write` wrote.
+
+    Parameters
+    ----------
+    table_name : str
+        One of `TABLES`.
+    path : path
+        File.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `validate` returns it; text of predictions is categorical. A cluster called "NA" or "nan" stays
+        that text.
+
+    Raises
+    ------
+    DataError
+        The file does not fit the schema. Names of studies and models are not checked here: the reader cannot
+        know which ones the writing run's config declared.
+    """
+    schema = table(table_name)
+    if table_name == "predictions":
+        return _checked(table_name, pd.read_parquet(path, engine="pyarrow"), {}, str(path))
+    undefined = {c: ["NaN", "nan", ""] for c, kind in schema.columns.items() if kind == REAL}
+    text = {c: "str" for c, kind in schema.columns.items() if kind == TEXT}
+    frame = pd.read_csv(
+        path,
+        sep="\t",
+        dtype=text,
+        keep_default_na=False,
+        na_values=undefined,
+    )
+    return _checked(table_name, frame, {}, str(path))
+
+
+def prediction_columns(n_classes: int = 2) -> list[str]:
+    """Columns of a predictions file: ``fixed``, ``mixed``, or for K > 2 classes ``fixed_0 .. mixed_{K-1}``."""
+    base = [c for c in TABLES["predictions"].columns if c not in ("fixed", "mixed")]
+    if n_classes <= 2:
+        return [*base, "fixed", "mixed"]
+    return [*base, *(f"{output}_{k}" for output in ("fixed", "mixed") for k in range(n_classes))]
+
+
+def outputs(frame: pd.DataFrame, output: str = "mixed") -> np.ndarray:
+    """Logits (or means) of a predictions frame as float64 (n,), or (n, K) for K > 2 classes."""
+    if output in frame.columns:
+        return frame[output].to_numpy(np.float64)
+    n_classes = sum(c.startswith(f"{output}_") for c in frame.columns)
+    return frame[[f"{output}_{k}" for k in range(n_classes)]].to_numpy(np.float64)
+
+
+def _checked(name: str, frame: pd.DataFrame, names: Mapping, where: str) -> pd.DataFrame:
+    schema = table(name)
+    columns = dict(schema.columns)
+    if name == "predictions":
+        classes = sum(str(c).startswith("mixed_") for c in frame.columns)
+        columns = {c: columns.get(c, REAL) for c in prediction_columns(classes)}
+    problems = Problems(DataError, where)
+    _check_columns(frame, columns, problems)
+    problems.raise_if_any()
+    typed = {c: _typed(frame[c], kind, c in schema.complete, problems) for c, kind in columns.items()}
+    allowed = {**VOCABULARY, **schema.vocabulary, **names}
+    for column in columns.keys() & allowed.keys():
+        _check_vocabulary(typed[column], allowed[column], problems)
+    frame = pd.DataFrame(typed, columns=list(columns), index=pd.RangeIndex(len(frame)))
+    if {"value", "note"} <= columns.keys():
+        unexplained = int((frame["value"].isna() & (frame["note"] == "")).sum())
+        if unexplained:
+            problems.add(f"{unexplained} rows have value NaN and an empty note: say there why")
+    _check_key(frame, schema.key, problems)
+    problems.raise_if_any()
+    return _compact(frame, columns) if name == "predictions" else frame
+
+
+def _check_columns(frame: pd.DataFrame, columns: Mapping[str, str], problems: Problems) -> None:
+    given = [str(c) for c in frame.columns]
+    for column in columns:
+        if column not in given:
+            problems.add(f"column '{column}' is missing")
+    for column in dict.fromkeys(given):
+        if column not in columns:
+            problems.add(
+                f"column '{column}' is not in the schema.{did_you_mean(column, columns)}"
+                f" Columns are: {', '.join(columns)}"
+            )
+        elif given.count(column) > 1:
+            problems.add(f"column '{column}' is there {given.count(column)} times")
+
+
+def _typed(column: pd.Series, kind: str, complete: bool, problems: Problems) -> pd.Series:
+    """The column in its dtype; what cannot be is a problem (and the column then comes back as it is)."""
+    column = column.reset_index(drop=True)
+    if kind == TEXT:
+        return _text(column, problems)
+    try:
+        numbers = pd.to_numeric(column).astype("float64" if kind == REAL else column.dtype)
+    except (ValueError, TypeError) as error:
+        problems.add(f"column '{column.name}' must be {kind}: {error}")
+        return column
+    if kind == REAL:
+        if np.isinf(numbers).any():
+            problems.add(f"column '{column.name}' has {int(np.isinf(numbers).sum())} infinite values")
+        if complete and numbers.isna().any():
+            problems.add(f"column '{column.name}' has {int(numbers.isna().sum())} NaN values, and may have none")
+        return numbers
+    wrong = pd.to_numeric(column, errors="coerce").astype("float64")
+    if (~np.isfinite(wrong)).any() or (wrong % 1 != 0).any():
+        example = column[~np.isfinite(wrong) | (wrong % 1 != 0)].iloc[0]
+        problems.add(f"column '{column.name}' must be integer, and holds {example!r}")
+        return column
+    return pd.to_numeric(column).astype("int64")
+
+
+def _text(column: pd.Series, problems: Problems) -> pd.Series:
+    if column.isna().any():
+        problems.add(f"column '{column.name}' has {int(column.isna().sum())} missing values; it is text")
+        return column
+    # Few distinct values in many rows: work on those, not on the rows.
+    codes, distinct = pd.factorize(column)
+    words = [str(word) for word in distinct]
+    if column.name == "note":
+        words = [" ".join(word.split()) for word in words]
+    if column.name not in _MAY_BE_EMPTY and "" in words:
+        problems.add(f"column '{column.name}' has empty text")
+    broken = [word for word in words if _BREAKS.search(word)]
+    if broken:
+        problems.add(f"column '{column.name}' holds a tab or line break: {broken[0]!r}")
+    values = pd.array(words, dtype="str").take(codes) if words else pd.array([], dtype="str")
+    return pd.Series(values, name=column.name)
+
+
+def _check_vocabulary(column: pd.Series, allowed: Iterable[str], problems: Problems) -> None:
+    allowed = list(dict.fromkeys(allowed))
+    for value in pd.unique(column):
+        if value not in allowed and not pd.isna(value):
+            problems.add(
+                f"column '{column.name}': '{value}' is not known.{did_you_mean(value, allowed)}"
+                f" Known: {', '.join(allowed)}"
+            )
+
+
+def _check_key(frame: pd.DataFrame, key: tuple[str, ...], problems: Problems) -> None:
+    repeated = frame.duplicated(list(key))
+    if repeated.any():
+        first = frame.loc[repeated.idxmax(), list(key)].to_dict()
+        shown = ", ".join(f"{k}={v}" for k, v in first.items())
+        problems.add(f"{int(repeated.sum())} rows repeat the key of another ({', '.join(key)}); the first: {shown}")
+
+
+def _compact(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    small = {TEXT: "category", INTEGER: "int32", REAL: "float32"}
+    return frame.astype({c: small[kind] for c, kind in columns.items()})

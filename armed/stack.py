@@ -1,0 +1,258 @@
+"""Replicas of one network, trained and evaluated together.
+
+Every parameter carries a replica axis first. `torch.func.vmap` runs the network on all replicas at once, so that the cost of
+Python and of dispatching small operations is paid once for hundreds of folds, seeds and settings. Replicas share no
+operation that mixes them: a replica in a stack is the replica trained alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+# Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
+_EVALUATION_FLOATS = 2e7
+_ACTIVATIONS_PER_SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The samples that all replicas draw from, on the device.
+
+    Attributes
+    ----------
+    X : Tensor
+        (N, ...) float32.
+    y : Tensor
+        (N,) float32.
+    codes : Tensor
+        (N,) int64 cluster codes, -1 = not a seen cluster.
+    """
+
+    X: Tensor
+    y: Tensor
+    codes: Tensor
+
+    @classmethod
+    def of(cls, X: np.ndarray, y: np.ndarray, codes: np.ndarray, device: str = "cpu") -> Pool:
+        return cls(
+            torch.as_tensor(np.asarray(X), dtype=torch.float32, device=device),
+            torch.as_tensor(np.asarray(y), dtype=torch.float32, device=device),
+            torch.as_tensor(np.asarray(codes), dtype=torch.long, device=device),
+        )
+
+
+class Parameters:
+    """Named parameters of R replicas as views of one flat vector, so that an optimiser step is a few operations.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+        Each (R, ...).
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.shapes = {name: t.shape for name, t in tensors.items()}
+        self.flat = torch.cat([t.detach().reshape(-1) for t in tensors.values()])
+        self.views: dict[str, Tensor] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            stop = start + shape.numel()
+            self.views[name] = self.flat[start:stop].view(shape).detach().requires_grad_()
+            start = stop
+        owner = [torch.arange(shape[0]).repeat_interleave(shape.numel() // shape[0]) for shape in self.shapes.values()]
+        self._owner = torch.cat(owner).to(self.flat.device)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Flat gradient of a loss summed over replicas; zero for parameters it does not use."""
+        grads = torch.autograd.grad(loss, list(self.views.values()), materialize_grads=True)
+        return torch.cat([g.reshape(-1) for g in grads])
+
+    def spread(self, per_replica: Tensor) -> Tensor:
+        """Repeat a value of each replica (R,) over that replica's entries of the flat vector."""
+        return per_replica[self._owner]
+
+    def detached(self) -> dict[str, Tensor]:
+        return {name: view.detach() for name, view in self.views.items()}
+
+
+class Stack:
+    """R replicas of one module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Gives the structure; its own weights are not used. Called as ``module(X, clusters, noise=..., adversary=...)`` and
+        returns a `MixedOutput`.
+    state : dict of str to Tensor
+        Parameters and buffers of all replicas, each (R, ...).
+    """
+
+    def __init__(self, module: nn.Module, state: dict[str, Tensor]) -> None:
+        self.module = module
+        self.module.check_inputs = False
+        names = {name for name, _ in module.named_parameters()}
+        adversary = {name: t for name, t in state.items() if name in names and name.startswith("adversary.")}
+        main = {name: t for name, t in state.items() if name in names and name not in adversary}
+        self.main = Parameters(main)
+        self.adversary = Parameters(adversary) if adversary else None
+        self.buffers = {name: t.clone() for name, t in state.items() if name not in names}
+        self.size = len(next(iter(main.values())))
+
+    @classmethod
+    def build(cls, factory: Callable[[], nn.Module], seeds: Sequence[int], device: str = "cpu") -> Stack:
+        """Build each replica by calling `factory` with torch's global generator at its seed."""
+        states: list[dict[str, Tensor]] = []
+        with torch.random.fork_rng(devices=[]):
+            for seed in seeds:
+                torch.manual_seed(seed)
+                module = factory()
+                states.append({name: t.detach() for name, t in _named_tensors(module)})
+        stacked = {name: torch.stack([s[name] for s in states]).to(device) for name in states[0]}
+        return cls(module.to(device), stacked)
+
+    @classmethod
+    def of(cls, module: nn.Module, copies: int = 1) -> Stack:
+        """Copies of a module with the weights that it has."""
+        return cls(module, {name: torch.stack([t.detach()] * copies) for name, t in _named_tensors(module)})
+
+    @property
+    def device(self) -> torch.device:
+        return self.main.flat.device
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all parameters and buffers, each (R, ...)."""
+        parts = [self.main.detached(), self.adversary.detached() if self.adversary else {}, self.buffers]
+        return {name: t.clone() for part in parts for name, t in part.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Overwrite parameters and buffers in place."""
+        with torch.no_grad():
+            for name, t in self.state_views().items():
+                t.copy_(state[name])
+
+    def state_views(self) -> dict[str, Tensor]:
+        """The tensors themselves, not copies."""
+        adversary = self.adversary.detached() if self.adversary else {}
+        return {**self.main.detached(), **adversary, **self.buffers}
+
+    def vmap(self, function: Callable, *args: object, in_dims: tuple | int = 0) -> object:
+        """Map `function` over the replica axis of `args`."""
+        return vmap(function, in_dims=in_dims, randomness="different")(*args)
+
+    def call(self, params: dict[str, Tensor], buffers: dict[str, Tensor], *args: object, **kwargs: object):
+        """The module's output for one replica (inside `vmap`)."""
+        return functional_call(self.module, (params, buffers), args, kwargs)
+
+    def call_adversary(self, params: dict[str, Tensor], activations: Tensor) -> Tensor:
+        """The adversary's logits for one replica (inside `vmap`)."""
+        local = {name.removeprefix("adversary."): t for name, t in params.items()}
+        return functional_call(self.module.adversary, local, (activations,))
+
+    def replica(self, r: int) -> nn.Module:
+        """A copy of the module with the weights of replica `r`, in evaluation mode."""
+        module = copy.deepcopy(self.module)
+        module.load_state_dict({name: t[r] for name, t in self.state_views().items()})
+        module.check_inputs = True
+        return module.eval()
+
+    def evaluate(
+        self,
+        function: Callable,
+        X: Tensor,
+        rows: Sequence[np.ndarray],
+        clusters: Sequence[np.ndarray],
+        replicas: Sequence[int] | None = None,
+    ) -> list[dict[str, np.ndarray]]:
+        """Evaluate every replica on rows of its own, in evaluation mode.
+
+        Parameters
+        ----------
+        function : callable
+            ``function(stack, params, buffers, X, clusters) -> dict`` of tensors with one row a sample, for one replica.
+        X : Tensor
+            (N, ...) pool.
+        rows : sequence of array
+            For each replica the row ids into `X`; lengths may differ.
+        clusters : sequence of array
+            For each replica, codes (n,) int, or Z (n, q) float.
+        replicas : sequence of int, optional
+            Which replicas, in the order of `rows`; all where not given.
+
+        Returns
+        -------
+        list of dict
+            For each replica the function's outputs as NumPy arrays.
+        """
+        self.module.eval()
+        longest = max((len(r) for r in rows), default=0)
+        if longest == 0:
+            return [{} for _ in rows]
+        per_pass = max(1, int(_EVALUATION_FLOATS / (longest * _ACTIVATIONS_PER_SAMPLE)))
+        results: list = []
+        params, buffers = self.state_views(), self.buffers
+        params = {name: t for name, t in params.items() if name not in buffers}
+        index = torch.arange(self.size) if replicas is None else torch.as_tensor(list(replicas))
+        for start in range(0, len(index), per_pass):
+            part = slice(start, start + per_pass)
+            chosen = index[part].to(X.device)
+            ids = torch.as_tensor(np.stack([_pad(r, longest) for r in rows[part]]), device=X.device)
+            membership = torch.as_tensor(np.stack([_pad(c, longest) for c in clusters[part]]), device=X.device)
+            membership = membership.float() if membership.is_floating_point() else membership.long()
+            out = self.vmap(
+                lambda p, b, x, c: function(self, p, b, x, c),
+                {name: t[chosen] for name, t in params.items()},
+                {name: t[chosen] for name, t in buffers.items()},
+                X[ids],
+                membership,
+            )
+            for i, r in enumerate(rows[part]):
+                results.append({name: t[i, : len(r)].detach().cpu().numpy() for name, t in out.items()})
+        return results
+
+
+def predictions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+    """Fixed and mixed outputs (n, K) of one replica, for `Stack.evaluate`."""
+    with torch.no_grad():
+        out = stack.call(params, buffers, X, clusters, adversary=False)
+    return {"fixed": out.fixed, "mixed": out.mixed}
+
+
+def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+    """The adversary's logits (n, q) of one replica, for `Stack.evaluate`."""
+    with torch.no_grad():
+        return {"cluster_logits": stack.call(params, buffers, X, clusters).cluster_logits}
+
+
+def input_gradients(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+    """|d fixed / d X| (n, p) of one replica, averaged over the outputs, for `Stack.evaluate`."""
+
+    def fixed(x: Tensor, k: int) -> Tensor:
+        return stack.call(params, buffers, x, clusters, adversary=False).fixed[:, k].sum()
+
+    with torch.no_grad():
+        n_outputs = stack.call(params, buffers, X[:1], clusters[:1], adversary=False).fixed.shape[-1]
+    grads = [torch.func.grad(fixed)(X, k).abs() for k in range(n_outputs)]
+    return {"gradient": torch.stack(grads).mean(0)}
+
+
+def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _pad(values: np.ndarray, length: int) -> np.ndarray:
+    """Fill up with the first entry (any valid one would do: the results of these rows are dropped)."""
+    if len(values) == length:
+        return values
+    fill = np.repeat(
+        values[:1] if len(values) else np.zeros_like(values, shape=(1, *values.shape[1:])),
+        length - len(values),
+        axis=0,
+    )
+    return np.concatenate([values, fill])

@@ -1,0 +1,185 @@
+"""Methods trained in replica stacks: everything but the network and its loss."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from armed.data.clustered import ClusteredData
+from armed.errors import DataError
+from armed.layers.random_effects import RandomIntercept, RandomSlopes
+from armed.losses import Objective
+from armed.method import Method, Rows
+from armed.models import MLP
+from armed.programs import Program
+from armed.stack import Stack, cluster_logits, input_gradients, predictions
+from armed.training import Training, fit_stack
+
+
+class StackMethod(Method):
+    """A method trained in replica stacks.
+
+    Parameters
+    ----------
+    network : dict
+        ``hidden``: ReLU units of each hidden layer.
+    training : dict
+        Arguments of `armed.Training`.
+    shared_init : bool
+        All folds of a seed start from the same weights, as in the authors' code.
+    stack_size : int
+        Replicas trained together.
+    device : {"cpu", "cuda"}
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Mapping | None = None,
+        training: Mapping | None = None,
+        shared_init: bool = False,
+        stack_size: int = 256,
+        device: str = "cpu",
+        **common: object,
+    ) -> None:
+        super().__init__(**common)
+        self.network = dict(network or {})
+        self.training = dict(training or {})
+        self.shared_init = shared_init
+        self.stack_size = stack_size
+        self.device = device
+
+    @abstractmethod
+    def build(self, n_features: int, n_clusters: int, n_outputs: int) -> nn.Module:
+        """One untrained model, called as ``module(X, clusters, noise=..., adversary=...)`` and returning a `MixedOutput`."""
+
+    def objective(self) -> Objective:
+        """Loss weights; here the label loss alone."""
+        return Objective(label=self.label, lambda_F=0.0, lambda_K=0.0)
+
+    def program(self) -> Program:
+        """What one training step does."""
+        return Program(self.objective())
+
+    def mlp(self, n_features: int, n_outputs: int) -> MLP:
+        """The study's network."""
+        return MLP(n_features, n_outputs=n_outputs, **self.network)
+
+    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+        self._begin(data, splits, seeds)
+        fit = fit_stack(
+            self._factory(),
+            data,
+            splits,
+            seeds,
+            training=Training(**self.training),
+            program=self.program(),
+            levels=self.levels_,
+            study=self.study,
+            shared_init=self.shared_init,
+            stack_size=self.stack_size,
+            device=self.device,
+            checkpoint=checkpoint,
+        )
+        self.stack_ = fit.stack
+        self.history_ = fit.history.drop(columns="setting")
+        self.notes_ = {(seed, fold): note for (seed, fold, _), note in fit.notes.items()}
+        return self
+
+    @property
+    def random_effects_(self):
+        self._check_fitted()
+        effects = getattr(self.stack_.module, "random_effects", ())
+        if not effects:
+            return None
+        state = self.stack_.state_views()
+        scale = torch.nn.functional.softplus
+        frames = [
+            self._effect_table(
+                "intercept" if spec.on is None else "slope",
+                self._effect_features(spec, state[f"effects.{i}.loc"].shape[2]),
+                state[f"effects.{i}.loc"].cpu().numpy(),
+                scale(state[f"effects.{i}.raw_scale"]).cpu().numpy(),
+            )
+            for i, spec in enumerate(effects)
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def importance(self, data, rows):
+        self._check_fitted()
+        keys, index = self._select(rows)
+        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        ids = [np.asarray(rows[k]) for k in keys]
+        population = [np.full(len(r), -1) for r in ids]
+        outputs = self.stack_.evaluate(input_gradients, X, ids, population, index)
+        frames = [
+            pd.DataFrame(
+                {
+                    "seed": seed,
+                    "fold": fold,
+                    "feature": self.feature_names_,
+                    "importance": out["gradient"].mean(0) * data.X[r].std(0),
+                }
+            )
+            for (seed, fold), r, out in zip(keys, ids, outputs, strict=True)
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def adversary_predictions(self, data: ClusteredData, rows: Rows) -> dict[tuple[int, int], np.ndarray] | None:
+        """The adversary's cluster codes (n,) for each model's rows; None without an adversary."""
+        self._check_fitted()
+        if self.stack_.adversary is None:
+            return None
+        keys, index = self._select(rows)
+        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        ids = [np.asarray(rows[k]) for k in keys]
+        population = [np.full(len(r), -1) for r in ids]
+        outputs = self.stack_.evaluate(cluster_logits, X, ids, population, index)
+        return {k: out["cluster_logits"].argmax(1) for k, out in zip(keys, outputs, strict=True)}
+
+    def _outputs(self, data, keys, rows, clusters):
+        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        _, index = self._select(dict.fromkeys(keys))
+        outputs = self.stack_.evaluate(predictions, X, rows, clusters, index)
+        return [(out["fixed"], out["mixed"]) for out in outputs]
+
+    def _select(self, rows: Mapping) -> tuple[list[tuple[int, int]], list[int]]:
+        position = {key: i for i, key in enumerate(self.replicas_)}
+        missing = [key for key in rows if key not in position]
+        if missing:
+            raise DataError(f"No model was fitted for seed {missing[0][0]}, fold {missing[0][1]}.")
+        return list(rows), [position[key] for key in rows]
+
+    def _factory(self) -> Callable[[], nn.Module]:
+        return lambda: self.build(len(self.feature_names_), len(self.levels_), self.n_outputs_)
+
+    def _effect_features(self, spec: RandomIntercept | RandomSlopes, n_features: int) -> list[str]:
+        if spec.on is None:
+            return [""]
+        return list(self.feature_names_) if spec.on == "input" else [f"{spec.on}[{j}]" for j in range(n_features)]
+
+    def _effect_table(self, effect: str, features: list[str], mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
+        """Long table of posteriors (R, q, F, K); with K > 1 outputs the feature names the output too."""
+        n_outputs = mean.shape[3]
+        names = [f"{f}->{k}" if n_outputs > 1 else f for f in features for k in range(n_outputs)]
+        index = pd.MultiIndex.from_product([range(len(self.replicas_)), self.levels_, names])
+        table = pd.DataFrame({"mean": mean.ravel(), "sd": sd.ravel()}, index=index).reset_index()
+        table.columns = ["replica", "cluster", "feature", "mean", "sd"]
+        table.insert(0, "seed", np.array(self.replicas_)[:, 0][table["replica"]])
+        table.insert(1, "fold", np.array(self.replicas_)[:, 1][table["replica"]])
+        table.insert(3, "effect", effect)
+        return table[["seed", "fold", "cluster", "effect", "feature", "mean", "sd"]]
+
+    def _save(self, folder):
+        torch.save(self.stack_.state(), folder / "weights.pt")
+        self.history_.to_csv(folder / "history.tsv", sep="\t", index=False)
+
+    def _load(self, folder):
+        state = torch.load(folder / "weights.pt", weights_only=True, map_location=self.device)
+        self.stack_ = Stack(self._factory()().to(self.device), state)
+        self.history_ = pd.read_csv(folder / "history.tsv", sep="\t")

@@ -1,0 +1,237 @@
+"""Tables for readers: results of the long tables, laid out and written as tsv, html fragment and LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from armed import labels
+from armed.registry import MODELS
+from armed.reproducibility import written_whole
+
+_NUMBER = re.compile(r"[+−<]?\s?\d")
+_MISSING = "–"
+
+_FRAGMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """\
+<table>
+<thead><tr>{% for name, kind in columns %}<th{% if kind %} class="{{ kind }}"{% endif %}>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr>{% for cell, kind in row %}<td{% if kind %} class="{{ kind }}"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+"""  # noqa: E501
+)
+
+
+def number(value: float, digits: int = 3, signed: bool = False) -> str:
+    """Format a number with a true minus sign; a dash where it is not defined."""
+    if pd.isna(value):
+        return _MISSING
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def interval(mean: float, low: float, high: float, digits: int = 3, signed: bool = False) -> str:
+    """Format ``mean [low, high]``; the mean alone where there is no interval."""
+    if pd.isna(mean) or pd.isna(low) or pd.isna(high):
+        return number(mean, digits, signed)
+    inside = ", ".join(number(v, digits, signed) for v in (low, high))
+    return f"{number(mean, digits, signed)} [{inside}]"
+
+
+def percent(share: float, low: float, high: float) -> str:
+    """Format a share and its interval as ``25% [18, 34]``."""
+    if pd.isna(share):
+        return _MISSING
+    return f"{100 * share:.0f}% [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def p_value(p: float) -> str:
+    """Format a p value; below 0.001 only that."""
+    return "< 0.001" if p < 0.001 else number(p)
+
+
+def comparison_table(comparison: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Lay out paper | ours (interval) | difference | verdict for a study.
+
+    Parameters
+    ----------
+    comparison : pandas.DataFrame
+        `results/comparison.tsv`.
+    study : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        Strings, one row per published number, in the registry's order of models.
+    """
+    rows = _ordered(comparison[(comparison["study"] == study) & (comparison["ci_method"] == "corrected")])
+    return pd.DataFrame(
+        {
+            "Published in": [labels.published(t) for t in rows["table"]],
+            "Clusters": [labels.partition(p) for p in rows["partition"]],
+            "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
+            "Data": [_data(v, study) for v in rows["variant"]],
+            "Metric": [labels.metric(m) for m in rows["metric"]],
+            "Paper": _intervals(rows, "published", "published_ci_low", "published_ci_high"),
+            "Ours": _intervals(rows, "mean", "ci_low", "ci_high"),
+            "Difference": [number(d, signed=True) for d in rows["delta"]],
+            "Verdict": rows["verdict"].astype(str).tolist(),
+        }
+    ).pipe(_without_constant, ("Data",))
+
+
+def results_table(summary: pd.DataFrame, study: str, metric: str) -> pd.DataFrame:
+    """Lay out one metric of a study: models down, partitions and data variants across, mean [interval].
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        `results/summary.tsv`; its `corrected` intervals are shown.
+    study, metric : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        Strings; a dash where a partition does not apply to a model or has no result.
+    """
+    keep = (summary["study"] == study) & (summary["metric"] == metric) & (summary["ci_method"] == "corrected")
+    rows = _ordered(summary[keep])
+    data = [labels.data_variant(v, study) for v in rows["variant"]]
+    rows = rows.assign(column=[_column(p, d) for p, d in zip(rows["partition"], data, strict=True)])
+    columns = list(dict.fromkeys(rows["column"]))
+    table: dict[str, dict[str, str]] = {}
+    for row in rows.itertuples():
+        name = labels.model(row.model, row.variant, study)
+        table.setdefault(name, {})[row.column] = interval(row.mean, row.ci_low, row.ci_high)
+    lines = [{"Model": name} | {c: cells.get(c, _MISSING) for c in columns} for name, cells in table.items()]
+    return pd.DataFrame(lines, columns=["Model", *columns])
+
+
+def tests_table(tests: pd.DataFrame, study: str, metric: str) -> pd.DataFrame:
+    """Lay out the paired tests of a study: model against reference, difference [interval], p after Holm."""
+    rows = _ordered(tests[(tests["study"] == study) & (tests["metric"] == metric)])
+    return pd.DataFrame(
+        {
+            "Clusters": [labels.partition(p) for p in rows["partition"]],
+            "Data": [_data(v, study) for v in rows["variant"]],
+            "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
+            "Against": [labels.model(m) for m in rows["reference"]],
+            "Difference": _intervals(rows, "difference", "ci_low", "ci_high", signed=True),
+            "p": [p_value(p) for p in rows["p"]],
+            "p (Holm)": [p_value(p) for p in rows["p_holm"]],
+            "Seeds": rows["n_seeds"].astype(int).tolist(),
+        }
+    ).pipe(_without_constant, ("Data",))
+
+
+def deconfounding_table(shares: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Lay out the share of datasets in which a probe is more important than the weakest real feature."""
+    rows = _ordered(shares[shares["study"] == study])
+    return pd.DataFrame(
+        {
+            "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
+            "A probe wins in": [
+                percent(s, low, high)
+                for s, low, high in zip(rows["share"], rows["ci_low"], rows["ci_high"], strict=True)
+            ],
+            "Datasets": rows["n_seeds"].astype(int).tolist(),
+            "Counted by": rows["unit"].astype(str).tolist(),
+        }
+    )
+
+
+def fragment(frame: pd.DataFrame) -> str:
+    """Return a table as an HTML fragment, every name and cell escaped; numbers get the class ``num``."""
+    kinds = ["num" if _is_numeric(frame[c]) else "" for c in frame.columns]
+    rows = []
+    for values in frame.itertuples(index=False):
+        cells = zip(values, kinds, frame.columns, strict=True)
+        rows.append([(v, _verdict(v) if name == "Verdict" else kind) for v, kind, name in cells])
+    return _FRAGMENT.render(columns=list(zip(frame.columns, kinds, strict=True)), rows=rows)
+
+
+def table(name: str, frame: pd.DataFrame, folder: Path, caption: str = "") -> tuple[Path, Path, Path]:
+    """Write ``<name>.tsv``, ``<name>.html`` (a fragment) and ``<name>.tex`` into `folder`.
+
+    Parameters
+    ----------
+    name : str
+        File name without suffix.
+    frame : pandas.DataFrame
+        The table as readers see it.
+    folder : Path
+        Made where it does not exist.
+    caption : str, optional
+        Caption of the LaTeX table.
+
+    Returns
+    -------
+    tuple of Path
+        The three files; each appears only when complete.
+    """
+    texts = {
+        "tsv": frame.to_csv(sep="\t", index=False, lineterminator="\n"),
+        "html": fragment(frame),
+        "tex": _latex(name, frame, caption),
+    }
+    written = []
+    for kind, text in texts.items():
+        written.append(Path(folder) / f"{name}.{kind}")
+        with written_whole(written[-1]) as part:
+            part.write_text(text, encoding="utf-8")
+    return tuple(written)
+
+
+def _latex(name: str, frame: pd.DataFrame, caption: str) -> str:
+    styler = frame.style.hide(axis="index").format(escape="latex", na_rep=_MISSING)
+    styler = styler.format_index(escape="latex", axis=1)
+    layout = "".join("r" if _is_numeric(frame[c]) else "l" for c in frame.columns)
+    text = styler.to_latex(hrules=True, column_format=layout, caption=caption or None, label=f"tab:{name}")
+    return text.replace("−", "$-$").replace(_MISSING, "--")
+
+
+def _data(variant: str, study: str) -> str:
+    return labels.variant_name(labels.data_variant(variant, study))
+
+
+def _column(partition: str, data: str) -> str:
+    name = labels.partition(partition)
+    return name if data == "main" else f"{name}, {labels.variant_name(data)}"
+
+
+def _intervals(rows: pd.DataFrame, *columns: str, signed: bool = False) -> list[str]:
+    values = zip(*(rows[c] for c in columns), strict=True)
+    return [interval(*cells, signed=signed) for cells in values]
+
+
+def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Order rows by partition, variant of the data, model of the registry; others keep their place."""
+    models, partitions = list(MODELS), list(labels.PARTITIONS)
+    keys = pd.DataFrame(index=rows.index)
+    for column, order in (("table", []), ("partition", partitions), ("model", models)):
+        if column in rows:
+            place = {name: i for i, name in enumerate(order or dict.fromkeys(rows[column]))}
+            keys[column] = [place.get(value, len(place)) for value in rows[column]]
+    return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index]
+
+
+def _without_constant(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Drop those of `columns` that say the same in every row."""
+    return frame.drop(columns=[c for c in columns if frame[c].nunique() <= 1])
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    texts = [str(v) for v in column]
+    return bool(texts) and all(_NUMBER.match(t) or t == _MISSING for t in texts)
+
+
+def _verdict(value: str) -> str:
+    return f"verdict-{str(value).replace(' ', '-')}" if value in {"agrees", "differs", "not comparable"} else ""

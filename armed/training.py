@@ -1,0 +1,306 @@
+"""The one training loop: a stack of replicas, each with its own fold, shuffling, noise and early stopping.
+
+`fit` trains one model (a stack of one); `fit_stack` trains folds x seeds x settings together.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from armed.data.clustered import ClusteredData
+from armed.data.splits import Fold, Splits
+from armed.errors import ConfigError, DataError, Problems, did_you_mean
+from armed.loop import train
+from armed.losses import Objective, check_hyper
+from armed.programs import Program
+from armed.reproducibility import derive_seed
+from armed.stack import Stack
+
+log = logging.getLogger(__name__)
+
+# Stacks are filled up to a multiple of this. Vectorised exp, log and the like round differently from the scalar code that
+# finishes a tensor whose size no vector length divides; filled up, a replica meets the same code wherever it stands.
+LANES = 32
+# Networks above this size train in stacks as they are: filling up would cost more than it is worth.
+SMALL_NETWORK = 100_000
+MONITORS = ("loss", "auprc")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training rows, at most.
+    batch_size : int
+        Samples in a batch.
+    learning_rate : float
+        Of Adam.
+    epsilon : float
+        Of Adam; Keras's default.
+    patience : int, optional
+        Stop after this many epochs without a better validation score, and keep the best weights. None: train all epochs
+        and keep the last weights.
+    monitor : {"loss", "auprc"}
+        Validation score: label loss (lower is better) or area under the precision-recall curve (higher is better), of the
+        mixed prediction with known clusters.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    epsilon: float = 1e-7
+    patience: int | None = None
+    monitor: str = "loss"
+
+    def __post_init__(self) -> None:
+        problems = Problems(ConfigError, "the training settings")
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                problems.add(f"{name} is {value!r}; expected a whole number of at least 1")
+        check_hyper({"learning_rate": self.learning_rate}, problems)
+        if self.monitor not in MONITORS:
+            problems.add(f"monitor is '{self.monitor}'; expected one of {', '.join(MONITORS)}")
+        problems.raise_if_any()
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One model of a stack: which seed, fold and setting (position in the product of `hyper`)."""
+
+    seed: int
+    fold: int
+    setting: int = 0
+
+
+@dataclass
+class StackFit:
+    """Trained replicas.
+
+    Attributes
+    ----------
+    stack : Stack
+        Weights of all replicas.
+    replicas : list of Replica
+        What each is.
+    levels : array of str
+        Seen clusters; position = cluster code.
+    history : pandas.DataFrame
+        setting, seed, fold, epoch, loss, validation (NaN without validation rows), kept (whether these weights were kept).
+    notes : dict
+        (seed, fold, setting) to what a reader should know, such as a divergence.
+    hyper : list of dict
+        Hyperparameters of each setting.
+    """
+
+    stack: Stack
+    replicas: list[Replica]
+    levels: np.ndarray
+    history: pd.DataFrame
+    notes: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    hyper: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass
+class Fit:
+    """One trained model: a copy of the module given, in evaluation mode, with its history."""
+
+    model: nn.Module
+    history: pd.DataFrame
+    levels: np.ndarray
+
+
+def fit(
+    model: nn.Module,
+    train: ClusteredData,
+    validation: ClusteredData | None = None,
+    *,
+    objective: Objective | None = None,
+    training: Training | None = None,
+    seed: int = 0,
+) -> Fit:
+    """Train one model, starting from the weights it has; the model given is left as it is.
+
+    Parameters
+    ----------
+    model : MixedEffects
+        With `n_clusters` equal to the number of clusters in `train`.
+    train, validation : ClusteredData
+        `validation` is used for early stopping if `training.patience` is set; its clusters must be among the seen.
+    objective, training : Objective, Training, optional
+        Loss weights and schedule; the defaults where not given.
+    seed : int
+        Fixes shuffling and posterior noise.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used, with all problems in one message.
+    """
+    objective, training = objective or Objective(), training or Training()
+    levels = np.unique(train.clusters)
+    if len(levels) != model.n_clusters:
+        raise DataError(
+            f"The training data has {len(levels)} clusters, but the model was built with n_clusters={model.n_clusters}."
+        )
+    data = train if validation is None else _joined(train, validation)
+    rows = np.arange(len(data))
+    fold = Fold(seed, 0, rows[: len(train)], rows[len(train) :], rows[:0])
+    _check(data, [fold], objective.label, levels)
+    copies = 1 + _filling(1, model)
+    stack = Stack.of(copy.deepcopy(model), copies)
+    seeds = [derive_seed("train", "", seed)] * copies
+    history, _ = train(stack, data, [fold] * copies, levels, seeds, Program(objective), training, {}, None)
+    return Fit(stack.replica(0), history[history["replica"] == 0].drop(columns=["replica", "fold"]), levels)
+
+
+def fit_stack(
+    factory: Callable[[], nn.Module],
+    data: ClusteredData,
+    splits: Splits,
+    seeds: Sequence[int] | None = None,
+    *,
+    objective: Objective | None = None,
+    training: Training | None = None,
+    hyper: dict[str, Sequence[float]] | None = None,
+    program: Program | None = None,
+    levels: np.ndarray | None = None,
+    study: str = "",
+    shared_init: bool = False,
+    stack_size: int = 256,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+) -> StackFit:
+    """Train one replica for each fold of each seed and each setting, together.
+
+    Parameters
+    ----------
+    factory : callable
+        Builds one untrained model, drawing from torch's global generator (which is set to the replica's own seed).
+    data : ClusteredData
+    splits : Splits
+        The rows of each fold's training, validation and test.
+    seeds : sequence of int, optional
+        Which seeds of `splits` to train; all where not given.
+    objective, training : Objective, Training, optional
+    hyper : dict of str to sequence of float, optional
+        Values of `lambda_F`, `lambda_g`, `lambda_K`, `residual_sd`, `learning_rate`; every combination is a setting.
+    program : Program, optional
+        What a step does; supervised training of the objective where not given.
+    levels : array of str, optional
+        Seen clusters; those of the training rows where not given.
+    study : str
+        Enters the derivation of seeds, so that all methods of a study share folds and initial draws.
+    shared_init : bool
+        All folds of a seed start from the same weights, as in the authors' code.
+    stack_size : int
+        Replicas trained together; larger stacks are split. Does not change any result.
+    device : str
+    checkpoint : Path, optional
+        File that is written after each epoch, continued from if there, and removed at the end.
+
+    Returns
+    -------
+    StackFit
+    """
+    objective, training = objective or Objective(), training or Training()
+    program = program or Program(objective)
+    chosen = [f for f in splits if seeds is None or f.seed in set(seeds)]
+    settings = _settings(hyper or {})
+    if levels is None:
+        levels = np.unique(np.concatenate([data.clusters[f.train] for f in chosen])) if chosen else np.array([])
+    _check(data, chosen, program.objective.label, levels)
+    jobs = [(f, s) for s in range(len(settings)) for f in chosen]
+    states, histories, notes = [], [], {}
+    with torch.random.fork_rng(devices=[]):
+        example = factory()
+    for number, start in enumerate(range(0, len(jobs), stack_size)):
+        part = jobs[start : start + stack_size]
+        n_kept = len(part)
+        part = part + part[:1] * _filling(n_kept, example)
+        folds = [f for f, _ in part]
+        init = [derive_seed("init", study, f.seed, 0 if shared_init else f.fold) for f in folds]
+        stack = Stack.build(factory, init, device)
+        values = {name: [settings[s][name] for _, s in part] for name in settings[0]}
+        train_seeds = [derive_seed("train", study, f.seed, f.fold) for f in folds]
+        point = checkpoint.with_name(f"{checkpoint.name}.{number}") if checkpoint else None
+        history, diverged = train(stack, data, folds, levels, train_seeds, program, training, values, point)
+        history = history[history["replica"] < n_kept]
+        position = np.array([s for _, s in part])
+        histories.append(history.assign(setting=position[history["replica"]]))
+        states.append({name: t[:n_kept] for name, t in stack.state().items()})
+        for r in [r for r in diverged if r < n_kept]:
+            notes[(folds[r].seed, folds[r].fold, part[r][1])] = "diverged: a weight or the loss is not finite"
+            log.warning("Seed %d, fold %d diverged.", folds[r].seed, folds[r].fold)
+    for number in range(len(states)) if checkpoint else ():
+        checkpoint.with_name(f"{checkpoint.name}.{number}").unlink(missing_ok=True)
+    merged = Stack(stack.module, {n: torch.cat([s[n] for s in states]) for n in states[0]})
+    replicas = [Replica(f.seed, f.fold, s) for f, s in jobs]
+    history = pd.concat(histories, ignore_index=True).drop(columns="replica")
+    return StackFit(merged, replicas, levels, history, notes, settings)
+
+
+def _filling(n_replicas: int, module: nn.Module) -> int:
+    """How many copies fill a stack up to whole vectors."""
+    small = sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK
+    return -n_replicas % LANES if small else 0
+
+
+def _settings(hyper: dict[str, Sequence[float]]) -> list[dict[str, float]]:
+    """Every combination of the values given, checked."""
+    problems = Problems(ConfigError, "the hyperparameters of the stack")
+    known = (*Objective.tunable(), "learning_rate")
+    for name, values in hyper.items():
+        if name not in known:
+            problems.add(
+                f"'{name}' cannot differ between replicas.{did_you_mean(name, known)} Known: {', '.join(known)}"
+            )
+        for value in values:
+            check_hyper({name: value}, problems)
+    problems.raise_if_any()
+    return [dict(zip(hyper, combination, strict=True)) for combination in itertools.product(*hyper.values())]
+
+
+def _joined(train: ClusteredData, validation: ClusteredData) -> ClusteredData:
+    if train.feature_names != validation.feature_names:
+        raise DataError("The training and the validation data have different features.")
+    parts = {name: np.concatenate([getattr(d, name) for d in (train, validation)]) for name in ("X", "y", "clusters")}
+    return ClusteredData(**parts, feature_names=train.feature_names)
+
+
+def _check(data: ClusteredData, folds: list[Fold], label: str, levels: np.ndarray) -> None:
+    """All problems of the data at once, before any training."""
+    data.check(fitting=True, where="the training data")
+    problems = Problems(DataError, "the training data")
+    n_classes = len(np.unique(data.y)) if data.is_classification else None
+    if (label == "continuous") == data.is_classification or (label == "binary" and n_classes != 2):
+        found = f"{n_classes} classes" if n_classes else "continuous values"
+        problems.add(f"the method expects {label} labels, but y holds {found}")
+    if not folds:
+        problems.add("no fold of the splits has one of the seeds asked for")
+    known = set(levels)
+    for f in folds:
+        unknown = sorted(set(data.clusters[f.validation]) - known)
+        if unknown:
+            problems.add(
+                f"seed {f.seed}, fold {f.fold}: validation rows of clusters never seen in training: "
+                f"{', '.join(unknown[:5])}"
+            )
+    problems.raise_if_any()

@@ -1,0 +1,13 @@
+"""The study's network alone, blind to clusters (the paper's "conventional" model)."""
+
+from __future__ import annotations
+
+from armed.models import MixedEffects
+from armed.stack_method import StackMethod
+
+
+class Conventional(StackMethod):
+    """The study's network on X, trained on the label loss."""
+
+    def build(self, n_features, n_clusters, n_outputs):
+        return MixedEffects(self.mlp(n_features, n_outputs), n_clusters)
