@@ -97,6 +97,7 @@ def train(
         record |= {"fold": [f.fold for f in folds], "epoch": epoch, "loss": loss}
         score, kept = np.full(stack.size, np.nan), np.full(stack.size, epoch == training.epochs - 1)
         if stopping is not None:
+            program.before_validation(state)
             score = _validation_scores(state, program, folds, codes, training.monitor)
             kept = stopping.update(stack, score)
         history.append(pd.DataFrame({**record, "validation": score, "kept": kept}))

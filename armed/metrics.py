@@ -194,7 +194,7 @@ def check_labels(y: np.ndarray, output: np.ndarray, metrics: Iterable[str], know
     odd = ~np.isin(y, np.arange(n_classes))
     if kinds & {"classes", "binary"} and odd.any():
         problems.add(
-            f"{int(odd.sum())} labels are not in 0..{n_classes - 1}, e.g. {np.asarray(y)[odd][0]!r};"
+            f"{int(odd.sum())} labels are not in 0..{n_classes - 1}, e.g. {np.asarray(y)[odd][0]};"
             " for continuous labels ask for mse and r2 only"
         )
     problems.raise_if_any()

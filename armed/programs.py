@@ -72,6 +72,9 @@ class Program:
     def start_epoch(self, state: State, epoch: int) -> None:
         """Called before each epoch."""
 
+    def before_validation(self, state: State) -> None:
+        """Called after each epoch whose weights early stopping scores."""
+
     def finish(self, state: State) -> None:
         """Called once after training, with the weights that are kept."""
 

@@ -228,23 +228,20 @@ def _typed(column: pd.Series, kind: str, complete: bool, problems: Problems) -> 
     column = column.reset_index(drop=True)
     if kind == TEXT:
         return _text(column, problems)
-    try:
-        numbers = pd.to_numeric(column).astype("float64" if kind == REAL else column.dtype)
-    except (ValueError, TypeError) as error:
-        problems.add(f"column '{column.name}' must be {kind}: {error}")
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    strange = numbers.isna() & column.notna()
+    if kind == INTEGER:
+        strange = ~np.isfinite(numbers) | (numbers % 1 != 0)
+    if strange.any():
+        problems.add(f"column '{column.name}' must be {kind}, and holds '{column[strange].iloc[0]}'")
         return column
-    if kind == REAL:
-        if np.isinf(numbers).any():
-            problems.add(f"column '{column.name}' has {int(np.isinf(numbers).sum())} infinite values")
-        if complete and numbers.isna().any():
-            problems.add(f"column '{column.name}' has {int(numbers.isna().sum())} NaN values, and may have none")
-        return numbers
-    wrong = pd.to_numeric(column, errors="coerce").astype("float64")
-    if (~np.isfinite(wrong)).any() or (wrong % 1 != 0).any():
-        example = column[~np.isfinite(wrong) | (wrong % 1 != 0)].iloc[0]
-        problems.add(f"column '{column.name}' must be integer, and holds {example!r}")
-        return column
-    return pd.to_numeric(column).astype("int64")
+    if kind == INTEGER:
+        return pd.to_numeric(column).astype("int64")
+    if np.isinf(numbers).any():
+        problems.add(f"column '{column.name}' has {int(np.isinf(numbers).sum())} infinite values")
+    if complete and numbers.isna().any():
+        problems.add(f"column '{column.name}' has {int(numbers.isna().sum())} NaN values, and may have none")
+    return numbers
 
 
 def _text(column: pd.Series, problems: Problems) -> pd.Series:

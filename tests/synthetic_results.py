@@ -69,8 +69,7 @@ def _metrics(study, config, rng, without) -> pd.DataFrame:
         for variant in variants:
             level = ACCURACY[model] - 0.09 * (variant == "label_defect") - 0.01 * (variant == "resampled")
             rows += _metric_rows(study, model, variant, level, config, rng)
-    columns = "study source seed fold model variant partition metric value n note".split()
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(results.table("metrics").columns))
 
 
 def _metric_rows(study, model, variant, level, config, rng) -> list[tuple]:
@@ -157,10 +156,8 @@ def _deconfounding(config) -> pd.DataFrame:
         share = PROBE_WINS.get(model, 0.15)
         for unit, half in (("dataset", 0.15), ("fold", 0.06)):
             low, high = max(0, share - half), share + half
-            rows.append(
-                (study, model, "main", unit, share, low, high, len(configuration.seeds(config, study, model)))
-                + (block["folds"],)
-            )
+            n_seeds = len(configuration.seeds(config, study, model))
+            rows.append((study, model, "main", unit, share, low, high, n_seeds, block["folds"]))
     return pd.DataFrame(rows, columns=list(results.table("deconfounding").columns))
 
 

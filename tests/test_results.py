@@ -119,7 +119,7 @@ def test_wrong_columns_are_named():
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("seed", 0.5, "'seed' must be integer, and holds 0.5"),
+        ("seed", 0.5, "'seed' must be integer, and holds '0.5'"),
         ("seed", np.nan, "'seed' must be integer"),
         ("seed", "first", "'seed' must be integer"),
         ("value", "high", "'value' must be real"),

@@ -95,8 +95,11 @@ def importance(table: pd.DataFrame, study: str, source: str, variant: str = "mai
             _points_and_mean(ax, position, values, style.VERMILLION if is_probe(feature) else style.BLUE)
         ax.set_title(labels.model(model), loc="left")
         ax.set_xticks(range(len(features)), features)
-        ax.set(xlim=(-0.5, len(features) - 0.5), ylim=(0, min(1, 1.08 * shares["share"].max())))
+        ax.set_xlim(-0.5, len(features) - 0.5)
         ax.grid(axis="y")
+    top = min(1.0, max(ax.get_ylim()[1] for ax in panels))
+    for ax in panels:
+        ax.set_ylim(0, top)
     figure.supylabel("Share of the model's total importance", fontsize=9.5)
     marks = {"real feature": style.BLUE, "probe (confounded)": style.VERMILLION}
     handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in marks.items()]

@@ -60,23 +60,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw with the project's settings and leave matplotlib's global settings as they were."""
 
     @functools.wraps(draw)
-    def name_rows(figure: Figure, names: list[str]) -> None:
-    """Name the rows of panels that stand side by side, the first on top, with every second row on a light band."""
-    for i, ax in enumerate(figure.axes):
-        if i == 0:
-            ax.set_yticks(range(len(names)), names)
-            ax.set_ylim(len(names) - 0.45, -0.55)
-        _band(ax, len(names))
-
-
-def _band(ax: Axes, n_rows: int) -> None:
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
-    for position in range(1, n_rows, 2):
-        ax.axhspan(position - 0.5, position + 0.5, color="#f4f4f4", zorder=0, linewidth=0)
-
-
-def wrapped(*args, **kwargs) -> Figure:
+    def wrapped(*args, **kwargs) -> Figure:
         with matplotlib.rc_context(RC):
             return draw(*args, **kwargs)
 
@@ -105,13 +89,8 @@ def add_title(figure: Figure, title: str, subtitle: str) -> None:
     figure.text(0.012, 1 - 0.31 / height, subtitle, fontsize=9, color="#444444", va="top", linespacing=1.3)
 
 
-def note(axes: Axes, text: str, *, x: float = 0.03, y: float = 0.97) -> None:
-    """Write a short text into a corner of an axes (axes coordinates)."""
-    axes.text(x, y, text, transform=axes.transAxes, va="top", ha="left", fontsize=8.5, linespacing=1.25)
-
-
 def name_rows(figure: Figure, names: list[str]) -> None:
-    """Name the rows of panels that stand side by side, the first on top, with every second row on a light band."""
+    """Name the rows of panels that stand side by side, the first on top, every second row on a light band."""
     for i, ax in enumerate(figure.axes):
         if i == 0:
             ax.set_yticks(range(len(names)), names)

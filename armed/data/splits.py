@@ -1,0 +1,359 @@
+"""Folds: by subject, stratified by label x cluster, the same for every model.
+
+Per seed, subjects are ordered by label, then cluster (in random order), then number of samples and at random,
+and dealt out to the folds in turn, from one stratum into the next. So fold sizes, labels, and label x cluster
+strata differ by one subject at most between folds, however small the strata are. Validation subjects are
+taken from the training subjects of a fold in the same order at even distances, with a random start.
+
+A subject's stratum is the label x cluster that most of its samples have. A continuous outcome is cut at its
+quartiles (not stated in the paper; we take four bins because small clusters fill no more).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from armed.data.clustered import ClusteredData
+from armed.errors import DataError, Problems
+from armed.reproducibility import derive_seed, written_whole
+
+logger = logging.getLogger(__name__)
+
+OUTCOME_BINS = 4  # quartiles of a continuous outcome
+COLUMNS = ("seed", "fold", "row", "validation")
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One fold of one seed: row ids into a `ClusteredData`, ascending; `validation` and `test` may be empty.
+
+    Raises
+    ------
+    DataError
+        A row has two roles, or training is empty.
+    """
+
+    seed: int
+    fold: int
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    def __post_init__(self) -> None:
+        problems = Problems(DataError, f"fold {self.fold} of seed {self.seed}")
+        if not len(self.train):
+            problems.add("no rows to train on")
+        rows = np.sort(np.concatenate([self.train, self.validation, self.test]))
+        repeated = int((rows[1:] == rows[:-1]).sum())
+        if repeated:
+            problems.add(f"{repeated} rows have more than one role; expected each in train, validation or test")
+        problems.raise_if_any()
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Folds of several seeds.
+
+    Parameters
+    ----------
+    folds : tuple of Fold
+        Ordered by seed as given, then by fold.
+    """
+
+    folds: tuple[Fold, ...]
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def __iter__(self) -> Iterator[Fold]:
+        return iter(self.folds)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds, in order."""
+        return tuple(dict.fromkeys(fold.seed for fold in self.folds))
+
+    def select(self, seeds: Sequence[int]) -> Splits:
+        """Return the folds of some seeds, in the order they have here.
+
+        Raises
+        ------
+        DataError
+            A seed has no folds here.
+        """
+        wanted = {int(seed) for seed in seeds}
+        absent = sorted(wanted - set(self.seeds))
+        if absent:
+            raise DataError(f"No folds for seeds {absent}; there are folds for seeds {list(self.seeds)}.")
+        return Splits(tuple(fold for fold in self.folds if fold.seed in wanted))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the folds as a table that `from_frame` turns back into the same folds.
+
+        Returns
+        -------
+        DataFrame
+            Columns seed, fold, row, validation: one line per test row of a fold (`validation` False) and per
+            validation row (True). All other rows of that seed are training rows of that fold.
+
+        Raises
+        ------
+        DataError
+            The test rows of a seed's folds do not make up all its rows, each once: then training rows cannot
+            be told.
+        """
+        problems = Problems(DataError, "the splits")
+        frames = []
+        for seed in self.seeds:
+            folds = self.select([seed]).folds
+            rows = np.sort(np.concatenate([fold.test for fold in folds]))
+            whole = all(np.array_equal(np.sort(np.concatenate([f.train, f.validation, f.test])), rows) for f in folds)
+            if not whole or (rows[1:] == rows[:-1]).any():
+                problems.add(f"seed {seed}: its test folds are not a partition of its rows")
+            for validation in (False, True):
+                parts = [fold.validation if validation else fold.test for fold in folds]
+                ids = np.repeat([fold.fold for fold in folds], [len(part) for part in parts])
+                frame = {"seed": seed, "fold": ids, "row": np.concatenate(parts), "validation": validation}
+                frames.append(pd.DataFrame(frame))
+        problems.raise_if_any()
+        types = {"seed": np.int64, "fold": np.int32, "row": np.int64, "validation": bool}
+        table = pd.concat(frames) if frames else pd.DataFrame(columns=list(COLUMNS))
+        return table.astype(types).reset_index(drop=True)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> Splits:
+        """Return the folds of a table of `to_frame`.
+
+        Raises
+        ------
+        DataError
+            A column is missing.
+        """
+        absent = [column for column in COLUMNS if column not in frame]
+        if absent:
+            raise DataError(
+                f"Splits need the columns {', '.join(COLUMNS)}; missing: {', '.join(absent)}"
+                f" (there: {', '.join(map(str, frame.columns))})."
+            )
+        folds = []
+        for seed, of_seed in frame.groupby("seed", sort=False):
+            row = of_seed["row"].to_numpy(np.int64)
+            fold, validation = of_seed["fold"].to_numpy(), of_seed["validation"].to_numpy(bool)
+            rows = np.sort(row[~validation])
+            for k in np.unique(fold):
+                test, held = np.sort(row[~validation & (fold == k)]), np.sort(row[validation & (fold == k)])
+                training = np.ones(len(rows), dtype=bool)
+                training[np.searchsorted(rows, np.concatenate([test, held]))] = False
+                folds.append(Fold(int(seed), int(k), rows[training], held, test))
+        return cls(tuple(folds))
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_frame` as parquet; the file appears only when complete."""
+        with written_whole(path) as temporary:
+            self.to_frame().to_parquet(temporary, index=False, compression="zstd")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Splits:
+        """Read what `save` wrote."""
+        return cls.from_frame(pd.read_parquet(path))
+
+
+def make_splits(
+    data: ClusteredData,
+    seeds: Sequence[int],
+    n_folds: int,
+    study: str,
+    *,
+    validation_fraction: float = 0.0,
+) -> Splits:
+    """Make the folds of a study.
+
+    Parameters
+    ----------
+    data : ClusteredData
+        Rows of dataset s for seed s where there are several datasets, else all rows.
+    seeds : sequence of int
+        Seeds of the study.
+    n_folds : int
+        Folds per seed.
+    study : str
+        Id of the study; part of every derived seed.
+    validation_fraction : float
+        Share of the training subjects to hold out for validation; test folds do not depend on it.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    DataError
+        With all problems of the data and of the request.
+    """
+    data.check(fitting=True, where=f"the data of {study}")
+    seeds = [int(seed) for seed in seeds]
+    problems = Problems(DataError, f"the splits of {study}")
+    _check_request(seeds, n_folds, validation_fraction, problems)
+    problems.raise_if_any()
+    folds = []
+    for seed, groups in _subjects_of_seeds(data, seeds, n_folds, validation_fraction, problems).items():
+        folds += _folds_of_seed(groups, n_folds, study, seed, validation_fraction)
+    if data.is_classification:
+        _check_training_labels(folds, data.y, problems)
+    problems.raise_if_any()
+    return Splits(tuple(folds))
+
+
+@dataclass(frozen=True)
+class _Subjects:
+    """Subjects of one seed's rows: which rows each has, its label and cluster, and its number of samples."""
+
+    rows: np.ndarray  # (n,)
+    of_row: np.ndarray  # (n,) position of the row's subject
+    label: np.ndarray  # (n_subjects,)
+    cluster: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, rows, subjects, labels, clusters) -> _Subjects:
+        n_clusters = int(clusters.max()) + 1
+        strata = labels * n_clusters + clusters
+        of_row, found = pd.factorize(subjects)
+        size = np.bincount(of_row)
+        if len(found) == len(rows):
+            stratum = strata
+        else:
+            n_strata = int(strata.max()) + 1
+            cells, counts = np.unique(of_row * n_strata + strata, return_counts=True)
+            order = np.lexsort((cells, -counts, cells // n_strata))  # the commonest stratum of each first
+            first = np.unique(cells[order] // n_strata, return_index=True)[1]
+            stratum = cells[order][first] % n_strata
+        return cls(rows, of_row, stratum // n_clusters, stratum % n_clusters, size)
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def in_strata_order(self, rng: np.random.Generator) -> np.ndarray:
+        """Subjects by label, cluster (shuffled), then large ones first, ties at random."""
+        cluster_rank = rng.permutation(int(self.cluster.max()) + 1)
+        return np.lexsort((rng.random(len(self)), -self.size, cluster_rank[self.cluster], self.label))
+
+
+def _subjects_of_seeds(
+    data: ClusteredData, seeds: list[int], n_folds: int, fraction: float, problems: Problems
+) -> dict[int, _Subjects]:
+    """Subjects of each seed's dataset, worked out and checked once where there is one dataset."""
+    subjects = pd.factorize(data.subject)[0]
+    labels = _outcome_bins(data)
+    clusters, levels = pd.factorize(data.clusters, sort=True)
+    several = len(np.unique(data.dataset)) > 1
+    found: dict[int, _Subjects] = {}
+    for seed in seeds:
+        if found and not several:
+            found[seed] = next(iter(found.values()))
+            continue
+        try:
+            rows = data.rows_of(seed)
+        except DataError as error:
+            problems.add(str(error))
+            continue
+        found[seed] = _Subjects.of(rows, subjects[rows], labels[rows], clusters[rows])
+        prefix = f"dataset {seed}: " if several else ""
+        _check_sizes(len(found[seed]), n_folds, fraction, prefix, problems)
+        _warn_of_single_subjects(found[seed], levels, prefix)
+    problems.raise_if_any()
+    return found
+
+
+def _folds_of_seed(groups: _Subjects, n_folds: int, study: str, seed: int, validation_fraction: float) -> list[Fold]:
+    rng = np.random.default_rng(derive_seed("split", study, seed))
+    order = _boustrophedon(groups.in_strata_order(rng), groups, n_folds)
+    fold_of = np.empty(len(groups), dtype=np.int64)
+    fold_of[order] = (np.arange(len(groups)) + rng.integers(n_folds)) % n_folds
+    folds = []
+    for fold in range(n_folds):
+        held = np.zeros(len(groups), dtype=bool)
+        if validation_fraction:
+            stream = np.random.default_rng(derive_seed("validation", study, seed, fold))
+            order = groups.in_strata_order(stream)
+            held[_spaced(order[fold_of[order] != fold], validation_fraction, stream)] = True
+        tested = (fold_of == fold)[groups.of_row]
+        held = held[groups.of_row]
+        rows = groups.rows
+        folds.append(Fold(seed, fold, rows[~tested & ~held], rows[held], rows[tested]))
+    return folds
+
+
+def _boustrophedon(order: np.ndarray, groups: _Subjects, n_folds: int) -> np.ndarray:
+    """Reverse every other round of a stratum, so that no fold gets the largest subject of every round."""
+    if (groups.size == 1).all():
+        return order
+    label, cluster = groups.label[order], groups.cluster[order]
+    starts = np.r_[True, (label[1:] != label[:-1]) | (cluster[1:] != cluster[:-1])]
+    position = np.arange(len(order))
+    rank = position - np.maximum.accumulate(np.where(starts, position, 0))
+    turn = rank // n_folds
+    return order[np.lexsort((np.where(turn % 2, -rank, rank), turn, np.cumsum(starts)))]
+
+
+def _spaced(order: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Take a fraction at even distances: of any stretch of the order, the fraction to within one."""
+    steps = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
+    return order[np.diff(steps) > 0]
+
+
+def _outcome_bins(data: ClusteredData) -> np.ndarray:
+    if data.is_classification:
+        return data.y
+    cuts = np.quantile(data.y, np.arange(1, OUTCOME_BINS) / OUTCOME_BINS)
+    return np.searchsorted(cuts, data.y, side="right")
+
+
+def _check_request(seeds: list[int], n_folds: int, fraction: float, problems: Problems) -> None:
+    if not seeds:
+        problems.add("no seeds are given")
+    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if repeated:
+        problems.add(f"seeds are given twice: {repeated}")
+    if isinstance(n_folds, bool) or not isinstance(n_folds, int | np.integer) or n_folds < 2:
+        problems.add(f"n_folds is {n_folds!r}; expected an integer of at least 2")
+    if not 0 <= fraction < 1:
+        problems.add(f"validation_fraction is {fraction!r}; expected a number in [0, 1)")
+
+
+def _check_sizes(n: int, n_folds: int, fraction: float, prefix: str, problems: Problems) -> None:
+    if n < n_folds:
+        problems.add(f"{prefix}{n} subjects for {n_folds} folds; expected at least one subject per fold")
+    training = n - -(-n // n_folds)  # subjects, in the fold with the largest test set
+    if fraction and n >= n_folds and not 1 <= training * fraction <= training - 1:
+        problems.add(
+            f"{prefix}a validation_fraction of {fraction} of {training} training subjects leaves none for"
+            " validation or none for training"
+        )
+
+
+def _check_training_labels(folds: list[Fold], y: np.ndarray, problems: Problems) -> None:
+    n_classes = int(y.max()) + 1
+    for fold in folds:
+        absent = np.flatnonzero(np.bincount(y[fold.train], minlength=n_classes) == 0)
+        if len(absent):
+            labels = ", ".join(str(label) for label in absent)
+            problems.add(
+                f"seed {fold.seed}, fold {fold.fold}: no training row has label {labels}; too few subjects have"
+                " it: leave it out, or take fewer folds or a smaller validation_fraction"
+            )
+
+
+def _warn_of_single_subjects(groups: _Subjects, levels: np.ndarray, prefix: str) -> None:
+    """Clusters of one sample have been told by the data's own check."""
+    subjects = np.bincount(groups.cluster, minlength=len(levels))
+    samples = np.bincount(groups.cluster, weights=groups.size, minlength=len(levels))
+    single = levels[(subjects == 1) & (samples > 1)]
+    if len(single):
+        logger.warning("%sclusters of one subject, so absent from training in one fold: %s", prefix, ", ".join(single))

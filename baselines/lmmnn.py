@@ -1,0 +1,338 @@
+"""LMMNN: a network for the fixed effects, trained on the marginal likelihood of a mixed model (Simchoni & Rosset,
+NeurIPS 2021; JMLR 2023).
+
+Model: ``eta = f(X) + b_c`` with the network f and independent random intercepts ``b_c ~ N(0, sd_b^2)`` of clusters c; labels
+are normal with mean eta and s.d. sd_e (continuous), or Bernoulli with logit eta (binary). The intercepts are integrated out
+of the loss, so that f, sd_b and sd_e alone are trained; the intercepts are predicted once training is over.
+
+As in the original, each mini-batch counts as a data set of its own: the loss is the negative log marginal likelihood of its
+rows, divided by their number, so that learning rates mean what they mean for other methods.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from scipy.special import expit, log_expit
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from armed.errors import ConfigError, Problems
+from armed.layers.random_effects import one_hot
+from armed.losses import Objective
+from armed.models.mixed_effects import MixedOutput
+from armed.programs import Batch, Program, State
+from armed.stack import predictions
+from armed.stack_method import StackMethod
+
+# Nodes around each cluster's own mode; 15 give 6 digits of the mean for clusters of one sample and s.d. up to 3.
+POSTERIOR_POINTS = 15
+# Newton steps are cut to 1 logit, within which the curvature of the logistic likelihood changes by a factor e at most, so
+# that they cannot diverge; this many reach any mode that means anything.
+MAX_NEWTON_STEPS = 100
+NEWTON_TOLERANCE = 1e-10
+MAX_QUADRATURE_POINTS = 100  # weights of more nodes underflow
+
+
+def gaussian_nll(residual: Tensor, Z: Tensor, sd_b: Tensor, sd_e: Tensor) -> Tensor:
+    """Negative log density of ``N(0, sd_e^2 I + sd_b^2 Z Z')`` at the residuals.
+
+    The covariance is block diagonal by cluster. With n_c rows in cluster c that sum to s_c, Woodbury's identity and the
+    determinant lemma turn it into sums over clusters: no matrix is inverted.
+
+    Parameters
+    ----------
+    residual : Tensor
+        (n,) labels minus the fixed effects prediction.
+    Z : Tensor
+        (n, q) one-hot; clusters without rows add nothing.
+    sd_b, sd_e : Tensor
+        Scalars.
+
+    Returns
+    -------
+    Tensor
+        Scalar, summed over the rows.
+    """
+    ratio = (sd_b / sd_e) ** 2
+    counts, sums = Z.sum(0), residual @ Z
+    inflation = 1 + counts * ratio
+    quadratic = (residual.square().sum() - (ratio * sums.square() / inflation).sum()) / sd_e**2
+    log_determinant = 2 * len(residual) * torch.log(sd_e) + torch.log(inflation).sum()
+    return 0.5 * (len(residual) * math.log(2 * math.pi) + log_determinant + quadratic)
+
+
+def logistic_nll(logit: Tensor, y: Tensor, Z: Tensor, sd_b: Tensor, nodes: Tensor, log_weights: Tensor) -> Tensor:
+    """Negative log marginal likelihood of binary labels, by Gauss-Hermite quadrature around an intercept of 0.
+
+    Fixed nodes suit a mini-batch, which has few rows of each cluster, so that the integrand is as wide as the prior.
+
+    Parameters
+    ----------
+    logit, y : Tensor
+        (n,) fixed effects prediction and labels 0 or 1.
+    Z : Tensor
+        (n, q) one-hot; clusters without rows add nothing.
+    sd_b : Tensor
+        Scalar.
+    nodes, log_weights : Tensor
+        (k,) of `standard_normal_nodes`.
+
+    Returns
+    -------
+    Tensor
+        Scalar, summed over the rows.
+    """
+    eta = logit.unsqueeze(-1) + sd_b * nodes  # (n, k)
+    log_likelihood = -F.softplus((1 - 2 * y).unsqueeze(-1) * eta)
+    return -torch.logsumexp(Z.T @ log_likelihood + log_weights, -1).sum()
+
+
+def standard_normal_nodes(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and log weights, (k,) each, such that ``sum(exp(log_weights) g(nodes))`` is about E[g(N(0, 1))]."""
+    nodes, weights = np.polynomial.hermite.hermgauss(k)
+    return math.sqrt(2) * nodes, np.log(weights) - 0.5 * math.log(math.pi)
+
+
+def gaussian_posterior(
+    residual: np.ndarray, groups: np.ndarray, sd_b: np.ndarray, sd_e: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (the BLUP) and s.d. of every intercept, given all of its rows.
+
+    Parameters
+    ----------
+    residual, groups : array
+        (n,) labels minus the fixed effects prediction, and the intercept (0..G-1) that each row has.
+    sd_b, sd_e : array
+        (G,).
+
+    Returns
+    -------
+    mean, sd : array
+        (G,); 0 and `sd_b` where an intercept has no rows.
+    """
+    counts, sums = (np.bincount(groups, w, len(sd_b)) for w in (None, residual))
+    denominator = sd_e**2 + counts * sd_b**2
+    return sd_b**2 * sums / denominator, sd_b * sd_e / np.sqrt(denominator)
+
+
+def logistic_posterior(
+    logit: np.ndarray, y: np.ndarray, groups: np.ndarray, sd_b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and s.d. of every intercept given all of its rows, by adaptive Gauss-Hermite quadrature.
+
+    Hundreds of rows make a posterior far narrower than the prior, so the nodes lie around its mode, scaled by its curvature.
+
+    Parameters
+    ----------
+    logit, y, groups : array
+        (n,) fixed effects prediction, labels 0 or 1, and the intercept (0..G-1) that each row has.
+    sd_b : array
+        (G,).
+
+    Returns
+    -------
+    mean, sd : array
+        (G,); 0 and `sd_b` where an intercept has no rows.
+    """
+    mode, scale = _posterior_mode(logit, y, groups, sd_b)
+    nodes, log_weights = standard_normal_nodes(POSTERIOR_POINTS)
+    sign = 2.0 * y - 1.0
+    log_density = np.empty((POSTERIOR_POINTS, len(sd_b)))
+    b = mode + scale * nodes[:, None]
+    for k in range(POSTERIOR_POINTS):
+        log_likelihood = log_expit(sign * (logit + b[k][groups]))
+        log_density[k] = np.bincount(groups, log_likelihood, len(sd_b)) - 0.5 * (b[k] / sd_b) ** 2
+    log_density += (log_weights + 0.5 * nodes**2)[:, None]
+    weights = np.exp(log_density - log_density.max(0))
+    weights /= weights.sum(0)
+    mean = (weights * b).sum(0)
+    return mean, np.sqrt((weights * (b - mean) ** 2).sum(0))
+
+
+def _posterior_mode(
+    logit: np.ndarray, y: np.ndarray, groups: np.ndarray, sd_b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mode of every intercept's posterior and the s.d. that its curvature there implies, (G,) each, by Newton's method."""
+    mode, moving = np.zeros(len(sd_b)), np.ones(len(sd_b), dtype=bool)
+    for _ in range(MAX_NEWTON_STEPS):
+        p = expit(logit + mode[groups])
+        gradient = np.bincount(groups, y - p, len(sd_b)) - mode / sd_b**2
+        precision = np.bincount(groups, p * (1 - p), len(sd_b)) + 1 / sd_b**2
+        step = np.clip(gradient / precision, -1, 1)
+        # An intercept that has arrived stays, so that it does not depend on how long others take.
+        mode = np.where(moving, mode + step, mode)
+        moving &= np.abs(step) > NEWTON_TOLERANCE
+        if not moving.any():
+            break
+    p = expit(logit + mode[groups])
+    return mode, 1 / np.sqrt(np.bincount(groups, p * (1 - p), len(sd_b)) + 1 / sd_b**2)
+
+
+class LMMNNNetwork(nn.Module):
+    """A network with random intercepts.
+
+    In training `random` is 0 (the loss integrates over the intercepts); in evaluation it is their posterior mean.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        X to (n, 1): logits, or means of continuous labels.
+    n_clusters : int
+        Seen clusters q.
+    initial_sd : float
+        S.d. of the random intercepts at the start.
+    residual : bool
+        Whether there is a residual s.d. to train (continuous labels); it starts at 1.
+
+    Attributes
+    ----------
+    log_sd_b, log_sd_e : Parameter
+        Scalars; no `log_sd_e` where `residual` is False.
+    blup, blup_sd : Tensor
+        (q,) buffers: posterior mean and s.d. of each cluster's intercept, known once training is over.
+    """
+
+    def __init__(self, net: nn.Module, n_clusters: int, initial_sd: float, residual: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.n_noise = 0
+        self.log_sd_b = nn.Parameter(torch.tensor(math.log(initial_sd)))
+        if residual:
+            self.log_sd_e = nn.Parameter(torch.tensor(0.0))
+        self.register_buffer("blup", torch.zeros(n_clusters))
+        self.register_buffer("blup_sd", torch.full((n_clusters,), float(initial_sd)))
+
+    def forward(self, X, clusters, noise=None, adversary=True):
+        fixed = self.net(X)
+        kl = torch.zeros((), device=X.device)
+        if self.training:
+            return MixedOutput(fixed, torch.zeros_like(fixed), fixed, None, kl, None)
+        soft = clusters.is_floating_point()
+        random = clusters @ self.blup if soft else self.blup[clusters.clamp(min=0)] * (clusters >= 0)
+        random = random.unsqueeze(-1)
+        return MixedOutput(fixed, random, fixed + random, None, kl, None)
+
+
+class MarginalLikelihood(Program):
+    """Train the network and the s.d. on the marginal likelihood of each batch; predict the intercepts at the end.
+
+    Parameters
+    ----------
+    objective : Objective
+        Kind of label; its weights are not used.
+    quadrature_points : int
+        Nodes of the integral over an intercept, for binary labels.
+    """
+
+    def __init__(self, objective: Objective, quadrature_points: int) -> None:
+        super().__init__(objective)
+        self.quadrature_points = quadrature_points
+
+    def start(self, state: State) -> None:
+        nodes = standard_normal_nodes(self.quadrature_points)
+        self.nodes, self.log_weights = (
+            torch.as_tensor(a, dtype=torch.float32, device=state.pool.X.device) for a in nodes
+        )
+
+    def step(self, state: State, batch: Batch, active: Tensor | None) -> Tensor:
+        stack = state.stack
+
+        def loss(params, buffers, X, y, codes):
+            fixed = stack.call(params, buffers, X, codes).fixed[:, 0]
+            Z = one_hot(codes, len(buffers["blup"]), fixed.dtype)
+            sd_b = torch.exp(params["log_sd_b"])
+            if self.objective.label == "continuous":
+                total = gaussian_nll(y - fixed, Z, sd_b, torch.exp(params["log_sd_e"]))
+            else:
+                total = logistic_nll(fixed, y, Z, sd_b, self.nodes, self.log_weights)
+            return total / len(y)
+
+        losses = stack.vmap(loss, stack.main.views, stack.buffers, batch.X, batch.y, batch.codes)
+        state.main.step(stack.main.gradient(losses.sum()), active)
+        return losses.detach()
+
+    def before_validation(self, state: State) -> None:
+        self._predict_intercepts(state)
+
+    def finish(self, state: State) -> None:
+        self._predict_intercepts(state)
+
+    def _predict_intercepts(self, state: State) -> None:
+        """Posteriors given all training rows of each replica, for all replicas and clusters at once."""
+        stack, pool = state.stack, state.pool
+        codes, y = pool.codes.cpu().numpy(), pool.y.cpu().numpy().astype(np.float64)
+        outputs = stack.evaluate(predictions, pool.X, state.rows, [codes[r] for r in state.rows])
+        fixed = np.concatenate([out["fixed"][:, 0] for out in outputs]).astype(np.float64)
+        rows = np.concatenate(state.rows)
+        n_clusters = stack.buffers["blup"].shape[1]
+        replica = np.repeat(np.arange(stack.size), [len(r) for r in state.rows])
+        groups = replica * n_clusters + codes[rows]
+        sd = {
+            name: np.repeat(np.exp(t.cpu().numpy().astype(np.float64)), n_clusters)
+            for name, t in stack.main.detached().items()
+            if name in ("log_sd_b", "log_sd_e")
+        }
+        with np.errstate(all="ignore"):  # replicas that diverged: their intercepts become NaN, as their weights are
+            if self.objective.label == "continuous":
+                posterior = gaussian_posterior(y[rows] - fixed, groups, sd["log_sd_b"], sd["log_sd_e"])
+            else:
+                posterior = logistic_posterior(fixed, y[rows], groups, sd["log_sd_b"])
+        for name, values in zip(("blup", "blup_sd"), posterior, strict=True):
+            buffer = stack.buffers[name]
+            buffer.copy_(torch.as_tensor(values).view_as(buffer))
+
+
+class LMMNN(StackMethod):
+    """Network for the fixed effects with random intercepts, trained on the marginal likelihood.
+
+    Predictions: `fixed` is f(X), the prediction at an intercept of 0 (not averaged over intercepts); `mixed` adds the posterior
+    mean of the cluster's intercept to it (for binary labels a plug-in: the logit at E[b], not the logit of the expected
+    probability), and equals `fixed` for clusters never seen. Continuous labels should be of a scale near 1, where the residual
+    s.d. starts. Classes beyond two are refused: the original has no likelihood for them.
+
+    Parameters
+    ----------
+    quadrature_points : int
+        Gauss-Hermite nodes of the integral over an intercept, for binary labels (2 to 100; not stated in the paper; we take 5
+        because a batch has few rows of a cluster, and 5 then give the likelihood to about 3 digits at an s.d. of 1).
+    initial_sd : float
+        S.d. of the random intercepts at the start (not stated in the paper; we take ARMED's 0.3).
+    """
+
+    uses_clusters = True
+
+    def __init__(self, *, quadrature_points: int = 5, initial_sd: float = 0.3, **common: object) -> None:
+        super().__init__(**common)
+        self.quadrature_points = quadrature_points
+        self.initial_sd = initial_sd
+
+    def program(self):
+        return MarginalLikelihood(self.objective(), self.quadrature_points)
+
+    def build(self, n_features, n_clusters, n_outputs):
+        net = self.mlp(n_features, n_outputs)
+        return LMMNNNetwork(net, n_clusters, self.initial_sd, residual=self.label == "continuous")
+
+    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+        self._check_settings()
+        return super().fit(data, splits, seeds, checkpoint=checkpoint)
+
+    @property
+    def random_effects_(self):
+        self._check_fitted()
+        mean, sd = (self.stack_.buffers[name].cpu().numpy()[:, :, None, None] for name in ("blup", "blup_sd"))
+        return self._effect_table("intercept", [""], mean, sd)
+
+    def _check_settings(self) -> None:
+        problems = Problems(ConfigError, "the settings of LMMNN")
+        if self.label == "multiclass":
+            problems.add("label is 'multiclass'; expected 'binary' or 'continuous', for which it has a likelihood")
+        k = self.quadrature_points
+        if not isinstance(k, int) or not 2 <= k <= MAX_QUADRATURE_POINTS:
+            problems.add(f"quadrature_points is {k!r}; expected a whole number from 2 to {MAX_QUADRATURE_POINTS}")
+        if not math.isfinite(self.initial_sd) or self.initial_sd <= 0:
+            problems.add(f"initial_sd is {self.initial_sd}; expected a finite number above 0")
+        problems.raise_if_any()

@@ -1,0 +1,204 @@
+"""Clustered data and study data: checks, selection, files."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from armed.data.clustered import ClusteredData, check
+from armed.data.study import StudyData
+from armed.errors import DataError, UnknownNameError
+
+
+def table(n=12, **changes):
+    rng = np.random.default_rng(0)
+    fields = {
+        "X": rng.normal(size=(n, 2)),
+        "y": np.arange(n) % 2,
+        "clusters": np.array(["a", "b", "c"])[np.arange(n) // 2 % 3],
+    }
+    return fields | changes
+
+
+def test_defaults_fill_in_names_ids_and_subjects():
+    data = ClusteredData(**table(clusters=np.arange(12) // 4))
+    assert data.feature_names == ("x1", "x2")
+    assert data.clusters.dtype.kind == "U" and data.levels.tolist() == ["0", "1", "2"]
+    np.testing.assert_array_equal(data.sample_id, np.arange(12))
+    np.testing.assert_array_equal(data.subject, data.sample_id)
+    assert len(data) == 12 and data.is_classification
+
+
+def test_float_outcomes_are_continuous():
+    data = ClusteredData(**table(y=np.linspace(0, 1, 12, dtype=np.float32)))
+    assert not data.is_classification and data.y.dtype == np.float64
+
+
+def test_all_problems_come_in_one_error():
+    X = np.zeros((12, 2))
+    X[:3, 1], X[4, 0] = np.nan, np.inf
+    with pytest.raises(DataError) as error:
+        check(
+            X,
+            np.zeros(12, dtype=int),
+            np.array(["a"] * 11 + [None], dtype=object),
+            feature_names=("age", "dose"),
+            sample_id=np.zeros(12, dtype=int),
+            where="the training data",
+        )
+    message = str(error.value)
+    assert message.startswith("5 problems with the training data:")
+    assert "infinite values in: age (1)" in message
+    assert "NaN values in: dose (3); impute them first" in message
+    assert "one class only (label 0 in all 12 samples)" in message
+    assert "clusters is missing for 1 samples" in message
+    assert "sample_id is not unique: 11 repeated, such as 0" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clusters": np.array(["a"] * 11)}, "lengths differ: X 12, y 12, clusters 11"),
+        ({"X": np.zeros(12)}, "reshape one feature to"),
+        ({"X": np.array([["a", "b"]] * 12)}, "X is not numeric"),
+        ({"y": np.array(["yes", "no"] * 6)}, "encode other labels first"),
+        ({"y": np.array([-1, 1] * 6)}, "negative labels, lowest -1"),
+        ({"y": np.where(np.arange(12) == 3, np.nan, 0.5)}, "y has 1 NaN or infinite"),
+        ({"y": np.zeros((12, 1), dtype=int)}, r"y has shape \(12, 1\)"),
+        ({"feature_names": ("age",)}, "1 feature names for 2 columns"),
+        ({"feature_names": ("age", "age")}, "occur more than once: age"),
+        ({"dataset": np.full(12, 0.5)}, "dataset is of type float64"),
+        ({"X": np.full((12, 4, 4), np.nan)}, "X has 192 NaN values"),
+    ],
+)
+def test_bad_data_is_refused_when_made(changes, message):
+    with pytest.raises(DataError, match=message):
+        ClusteredData(**table(**changes))
+
+
+def test_no_samples_is_refused():
+    with pytest.raises(DataError, match="no samples"):
+        ClusteredData(np.zeros((0, 2)), np.zeros(0, dtype=int), np.zeros(0, dtype=str))
+
+
+def test_what_can_be_predicted_but_not_fitted():
+    one_class = ClusteredData(**table(y=np.ones(12, dtype=int)))
+    with pytest.raises(DataError, match="one class only"):
+        one_class.check()
+    with pytest.raises(DataError, match=r"labels 0, 2; expected 0\.\.1 without gaps"):
+        ClusteredData(**table(y=np.array([0, 2] * 6))).check()
+    with pytest.raises(DataError, match="y is 3 in every sample"):
+        ClusteredData(**table(y=np.full(12, 3.0))).check()
+
+
+def test_missing_values_only_where_allowed_and_infinite_never():
+    fields = table()
+    fields["X"][0, 0] = np.nan
+    ClusteredData(**fields, allow_missing=True).check()
+    with pytest.raises(DataError, match=r"x1 \(1\)"):
+        ClusteredData(**fields)
+    fields["X"][0, 0] = np.inf
+    with pytest.raises(DataError, match="infinite"):
+        ClusteredData(**fields, allow_missing=True)
+
+
+def test_a_cluster_of_one_sample_is_a_logged_warning(caplog):
+    clusters = np.array(["a"] * 5 + ["lonely"] + ["b"] * 6)
+    data = ClusteredData(**table(clusters=clusters))
+    with caplog.at_level(logging.WARNING):
+        data.check()
+    assert "lonely" in caplog.text
+    caplog.clear()
+    # Two samples, but each in a dataset of its own: still nothing to learn from.
+    dataset = np.repeat([0, 1], 6)
+    ClusteredData(**table(clusters=np.array((["a"] * 5 + ["b"]) * 2), dataset=dataset)).check()
+    assert "one sample" in caplog.text
+
+
+def test_take_keeps_order_and_everything_else():
+    data = ClusteredData(**table(sample_id=np.array([f"s{i}" for i in range(12)])))
+    part = data.take(np.array([5, 1]))
+    assert part.sample_id.tolist() == ["s5", "s1"] and len(part) == 2
+    np.testing.assert_array_equal(part.X, data.X[[5, 1]])
+    assert part.feature_names == data.feature_names
+
+
+def test_codes_are_positions_in_the_levels_given():
+    data = ClusteredData(**table())
+    codes = data.codes(["c", "a"])
+    assert codes.dtype == np.int64
+    expected = {"a": 1, "b": -1, "c": 0}
+    assert codes.tolist() == [expected[c] for c in data.clusters]
+    with pytest.raises(DataError, match="more than once: a"):
+        data.codes(["a", "a"])
+
+
+def test_rows_of_a_dataset():
+    one = ClusteredData(**table())
+    np.testing.assert_array_equal(one.rows_of(7), np.arange(12))
+    two = ClusteredData(**table(dataset=np.repeat([3, 5], 6)))
+    np.testing.assert_array_equal(two.rows_of(5), np.arange(6, 12))
+    np.testing.assert_array_equal(two.rows_of(None), np.arange(12))
+    with pytest.raises(DataError, match=r"no dataset 4 .* datasets 3, 5"):
+        two.rows_of(4)
+
+
+def study():
+    fields = table(sample_id=np.array([f"s{i}" for i in range(12)]))
+    fields["X"][0, 0] = np.nan
+    seen = ClusteredData(**fields, allow_missing=True)
+    images = ClusteredData(np.zeros((4, 3, 3), dtype=np.float32), np.arange(4) / 4, np.array(list("xxyy")))
+    truth = pd.DataFrame({"variant": ["main"], "dataset": [0], "part": ["seen"], "cluster": ["a"]})
+    return StudyData({"main": {"seen": seen}, "resampled": {"seen": images}}, truth.assign(radius=1.5))
+
+
+def test_a_saved_study_comes_back_whole(tmp_path):
+    saved = study()
+    saved.save(tmp_path / "new" / "study.npz")
+    loaded = StudyData.load(tmp_path / "new" / "study.npz")
+    assert_frame_equal(loaded.truth, saved.truth)
+    for variant in ("main", "resampled"):
+        one, other = saved.part("seen", variant), loaded.part("seen", variant)
+        for name in ("X", "y", "clusters", "sample_id", "subject", "dataset"):
+            a, b = getattr(one, name), getattr(other, name)
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype, name
+        assert (one.feature_names, one.allow_missing) == (other.feature_names, other.allow_missing)
+
+
+def test_saving_is_repeatable_byte_for_byte_and_leaves_one_file(tmp_path):
+    for name in ("one.npz", "two.npz"):
+        study().save(tmp_path / name)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.npz", "two.npz"]
+
+
+def test_a_file_that_is_not_a_study_is_named(tmp_path):
+    other = tmp_path / "other.npz"
+    np.savez(other, X=np.zeros(3))
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK\x03\x04 cut short")
+    for path in (other, broken):
+        with pytest.raises(DataError, match=path.name):
+            StudyData.load(path)
+
+
+def test_unknown_parts_and_unusable_names():
+    with pytest.raises(UnknownNameError, match="no part 'unsen'"):
+        study().part("unsen")
+    with pytest.raises(UnknownNameError, match=r"no variant 'resample'.* Did you mean 'resampled'"):
+        study().part("seen", "resample")
+    with pytest.raises(DataError, match="without a slash"):
+        StudyData({"main": {"a/b": study().part("seen")}}, pd.DataFrame())
+
+
+def test_data_and_reproducibility_load_no_torch():
+    code = (
+        "import sys, armed.data.spirals, armed.data.splits, armed.data.study, armed.reproducibility;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

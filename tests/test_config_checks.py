@@ -1,0 +1,250 @@
+"""Every kind of problem that a configuration can have."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+from config_edits import DEFAULT, OVERLAYS, SPIRALS, problems, put
+from jsonschema import Draft202012Validator
+
+from armed import config as configuration
+from armed import config_checks, registry
+from armed.errors import ConfigError
+
+
+@pytest.fixture
+def config() -> dict:
+    return configuration.load(DEFAULT)
+
+
+class TestSchema:
+    def test_is_a_schema(self):
+        Draft202012Validator.check_schema(config_checks.schema())
+
+    @pytest.mark.parametrize("overlay", [None, *OVERLAYS], ids=lambda p: p.stem if p else "default")
+    def test_accepts_what_is_shipped(self, overlay):
+        assert problems(configuration.load([DEFAULT, overlay] if overlay else DEFAULT)) == []
+
+    def test_closed_and_described_everywhere(self):
+        open_blocks, undescribed = [], []
+
+        def walk(rule, where):
+            if "object" in rule.get("type", ()) and rule.get("additionalProperties") is not False:
+                open_blocks.append(where)
+            for key, sub in {**rule.get("properties", {}), **rule.get("patternProperties", {})}.items():
+                if not sub.get("description"):
+                    undescribed.append(f"{where}.{key}")
+                walk(sub, f"{where}.{key}")
+
+        walk(config_checks.schema(), "")
+        assert (open_blocks, undescribed) == ([], [])
+
+    def test_has_every_study_and_model_of_the_registry(self):
+        schema = config_checks.schema()["properties"]
+        studies = schema["studies"]["properties"]
+        assert set(studies) == set(registry.STUDIES)
+        for study, rule in studies.items():
+            assert set(rule["properties"]["settings"]["properties"]) == set(registry.models_for(study))
+        run = schema["run"]["properties"]
+        assert run["studies"]["items"]["enum"] == list(registry.STUDIES)
+        assert run["models"]["items"]["enum"] == list(registry.MODELS)
+
+    def test_names_no_registry_list_itself(self):
+        """The file leaves studies, and lists of models, to the registry."""
+        raw = config_checks.parse_yaml(config_checks.SCHEMA.read_text())
+        assert raw["properties"]["run"]["properties"]["models"]["items"] == {"x-enum": "models"}
+        assert not set(registry.STUDIES) & set(raw["x-forms"])
+
+
+WRONG_VALUES = [
+    ("device", "gpu", "is 'gpu', but one of cpu, cuda was expected. Did you mean 'cuda'?"),
+    ("run.models", ["armd"], "run.models[0] is 'armd', but one of conventional"),
+    ("run.models", ["armd"], "Did you mean 'armed'?"),
+    ("run.models", [], "is [], but a non-empty list (each entry one of"),
+    ("run.models", ["armed", "armed"], "lists 'armed' more than once"),
+    ("run.studies", "spirals_radius", "is 'spirals_radius', but a non-empty list"),
+    ("run.collect", "availble", "Did you mean 'available'?"),
+    ("statistics.confidence", 1, "is 1, but a number above 0 and below 1 was expected."),
+    ("statistics.tolerance", float("nan"), "is NaN, but a number of at least 0 was expected."),
+    (f"{SPIRALS}.seeds", 0, "is 0, but a whole number of at least 1 was expected."),
+    (f"{SPIRALS}.seeds", 20.0, "is 20.0, but a whole number"),
+    (f"{SPIRALS}.seeds", True, "is true, but a whole number"),
+    (f"{SPIRALS}.seeds", "20", "It is text: write 20 without quotes."),
+    (f"{SPIRALS}.seeds", "1e2", "It is text: write 100 without quotes."),
+    (f"{SPIRALS}.folds", 1, "is 1, but a whole number of at least 2 was expected."),
+    (f"{SPIRALS}.data", None, "An empty key replaces the whole block"),
+    (
+        f"{SPIRALS}.data.dataset_seed",
+        2**32,
+        "a whole number of at least 0 and of at most 4294967295 or null was expected",
+    ),
+    (f"{SPIRALS}.data.radius_mean", float("inf"), "is Infinity, but a number was expected."),
+    (f"{SPIRALS}.data.noise", "0.1", "It is text: write 0.1 without quotes."),
+    (f"{SPIRALS}.data.noise", "much", "is 'much', but a number of at least 0 was expected."),
+    (f"{SPIRALS}.network.hidden", [], "is [], but a non-empty list (each entry a whole number of at least 1)"),
+    (f"{SPIRALS}.network.hidden", [4, 0], "network.hidden[1] is 0, but a whole number of at least 1"),
+    (f"{SPIRALS}.training.learning_rate", "1e-5", "YAML 1.1 reads it as text: write 1.0e-5."),
+    (f"{SPIRALS}.training.learning_rate", "2.5E+3", "write 2.5e+3."),
+    (f"{SPIRALS}.cluster_inference.validation_fraction", 0, "is 0, but a number above 0 and below 1"),
+    (f"{SPIRALS}.settings.mldg.order", "third", "is 'third', but one of first, second"),
+    (f"{SPIRALS}.settings.mldg.label_defect", "no", "is 'no', but true or false"),
+    (f"{SPIRALS}.settings.mixedlm.slopes", "al", "is 'al', but 'all', a non-empty list (each entry text) or null"),
+    (f"{SPIRALS}.settings.armed.lambda_F", -1, "is -1, but a number of at least 0"),
+    (f"{SPIRALS}.settings.armed.slope_prior_sd", 0, "is 0, but a number above 0"),
+    (f"{SPIRALS}.settings.armed.adversary_units", [], "is [], but a non-empty list (each entry"),
+    (f"{SPIRALS}.variants.armed", {"wide": {"slope_prior_sd": 0}}, "variants.armed.wide.slope_prior_sd is 0, but"),
+    (f"{SPIRALS}.variants.armed", {"a-b": {}}, "variants.armed.a-b names a variant, but a letter"),
+]
+
+
+class TestWrongValues:
+    @pytest.mark.parametrize(("key", "value", "told"), WRONG_VALUES)
+    def test_value(self, config, key, value, told):
+        put(config, key, value)
+        found = problems(config)
+        assert len(found) == 1, found
+        assert found[0].startswith(key) and told in found[0]
+
+    @pytest.mark.parametrize(
+        ("key", "near"),
+        [
+            ("run.modles", "models"),
+            ("statistic", "statistics"),
+            ("studies.spirals_radios", "spirals_radius"),
+            (f"{SPIRALS}.seed", "seeds"),
+            (f"{SPIRALS}.data.radius_std", "radius_sd"),
+            (f"{SPIRALS}.settings.armed.lambda_f", "lambda_F"),
+            (f"{SPIRALS}.settings.armedd", "armed"),
+            (f"{SPIRALS}.variants.mldgg", "mldg"),
+        ],
+    )
+    def test_unknown_key(self, config, key, near):
+        put(config, key, {})
+        (found,) = problems(config)
+        assert found.startswith(f"{key} is an unknown key. Did you mean '{near}'? Expected one of ")
+
+    def test_unknown_key_in_a_block_without_keys(self, config):
+        put(config, f"{SPIRALS}.settings.conventional.lambda_F", 1.0)
+        assert problems(config) == [
+            f"{SPIRALS}.settings.conventional.lambda_F is an unknown key. No keys are expected there."
+        ]
+
+    def test_unknown_setting_of_a_variant(self, config):
+        put(config, f"{SPIRALS}.variants.mldg.mine", {"oder": "first"})
+        (found,) = problems(config)
+        assert found.startswith(f"{SPIRALS}.variants.mldg.mine.oder is an unknown key. Did you mean 'order'?")
+
+    def test_missing_key(self, config):
+        del config["studies"]["spirals_radius"]["data"]["noise"]
+        assert problems(config) == [f"{SPIRALS}.data.noise is missing, but a number of at least 0 was expected."]
+
+    def test_key_that_is_no_text(self, config):
+        config["run"][1] = "armed"
+        (found,) = problems(config)
+        assert found.startswith("run.1 is an unknown key.")
+
+    def test_yaml_number_that_is_text(self, tmp_path):
+        overlay = tmp_path / "mine.yaml"
+        overlay.write_text("studies: {spirals_radius: {settings: {armed: {lambda_K: 1e-5}}}}")
+        (found,) = problems(configuration.load([DEFAULT, overlay]))
+        assert found.endswith("write 1.0e-5.")
+
+    def test_all_problems_at_once(self, config):
+        put(config, "device", "gpu")
+        put(config, "run.models", ["armd", "armed_randomized_z"])
+        put(config, f"{SPIRALS}.seeds", 2)
+        put(config, f"{SPIRALS}.data.noise", -1)
+        found = problems(config)
+        assert len(found) == 5
+        assert found[-1] == f"{SPIRALS}.statsmodels_seeds is 3, but at most {SPIRALS}.seeds, 2, was expected."
+        with pytest.raises(ConfigError, match="5 problems with the configuration"):
+            configuration.check(config)
+
+    def test_leaves_the_configuration_alone(self, config):
+        put(config, "run.models", ["armd"])
+        before = copy.deepcopy(config)
+        assert problems(config)
+        assert config == before
+
+
+class TestConsistency:
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({f"{SPIRALS}.statsmodels_seeds": 21}, "statsmodels_seeds is 21, but at most"),
+            ({f"{SPIRALS}.folds": 1001}, "folds is 1001, but at most"),
+            ({"studies.spirals_inverted.data.resampled": True}, "every seed already has a dataset of its own"),
+            (
+                {"studies.spirals_inverted.data.resampled": True, "studies.spirals_inverted.data.dataset_seed": 1},
+                "'spirals_inverted' has no variant 'resampled'",
+            ),
+            (
+                {"studies.spirals_confounded.data.n_per_unseen_cluster": 51},
+                "n_per_unseen_cluster is 51, but an even number was expected",
+            ),
+            (
+                {"run.models": ["conventional", "armed_randomized_z"]},
+                "'armed', whose trained weights it uses, was expected",
+            ),
+            (
+                {f"{SPIRALS}.settings.armed.slopes": "hidden.3"},
+                "is 'hidden.3', but input, hidden.0, hidden.1, hidden.2 or null",
+            ),
+            ({f"{SPIRALS}.settings.armed.slopes": "hiden.1"}, "Did you mean 'hidden.1'?"),
+            (
+                {f"{SPIRALS}.variants.armed": {"deep": {"slopes": "hidden.9"}}},
+                "variants.armed.deep.slopes is 'hidden.9'",
+            ),
+            ({f"{SPIRALS}.settings.armed.adversary_units": None}, "lambda_g is 0.5, but 0 was expected"),
+            ({f"{SPIRALS}.settings.armed_no_adversary.lambda_g": 0.5}, "'armed_no_adversary' has no adversary"),
+            ({f"{SPIRALS}.settings.mldg.meta_test_clusters": 10}, "a cluster must be left to train on"),
+            ({f"{SPIRALS}.variants.armed": {"main": {}}}, "variants.armed.main uses a taken name"),
+            ({f"{SPIRALS}.variants.armed": {"resampled": {}}}, "variants.armed.resampled uses a taken name"),
+        ],
+    )
+    def test_between_keys(self, config, changes, told):
+        for key, value in changes.items():
+            put(config, key, value)
+        (found,) = problems(config)
+        assert told in found
+
+    def test_shorter_network_moves_the_last_layer(self, config):
+        put(config, f"{SPIRALS}.network.hidden", [4, 4])  # told once, not again for each variant
+        assert [p.split(" is ")[0] for p in problems(config)] == [
+            f"{SPIRALS}.settings.armed.slopes",
+            f"{SPIRALS}.settings.armed_no_adversary.slopes",
+        ]
+
+    def test_selected_study_without_block(self, config):
+        del config["studies"]["spirals_radius"]
+        assert problems(config) == [
+            f"{SPIRALS} is missing, but a block was expected: run.studies selects 'spirals_radius'."
+        ]
+
+    def test_empty_block_is_told_once(self, config):
+        config["studies"]["spirals_radius"] = None
+        (found,) = problems(config)
+        assert found.startswith(f"{SPIRALS} is null, but a block of keys was expected.")
+
+    def test_selected_model_without_block(self, config):
+        del config["studies"]["spirals_radius"]["settings"]["armed"]
+        (found,) = problems(config)
+        assert found.startswith(f"{SPIRALS}.settings.armed is missing")
+
+    def test_unselected_needs_no_block(self, config):
+        put(config, "run.models", ["conventional"])
+        put(config, "run.studies", ["spirals_radius"])
+        del config["studies"]["spirals_inverted"], config["studies"]["spirals_radius"]["settings"]["armed"]
+        assert problems(config) == []
+
+    def test_model_and_study_that_do_not_meet(self, config, monkeypatch):
+        elsewhere = replace(registry.MODELS["mldg"], studies=("spirals_inverted",))
+        monkeypatch.setitem(registry.MODELS, "mldg", elsewhere)
+        put(config, "run.studies", ["spirals_radius"])
+        put(config, "run.models", ["mldg"])
+        assert [p.split(" but ")[0] for p in problems(config)] == [
+            "run.models selects 'mldg',",
+            "run.models has no model for study 'spirals_radius',",
+        ]
