@@ -16,6 +16,11 @@ from armed.schemas import table
 from armed.statistics import Settings, mean_of
 
 
+def is_probe(feature: str) -> bool:
+    """Whether a feature is a probe: it predicts the label only through the cluster."""
+    return feature.lower().startswith("probe")
+
+
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson interval of a share; (NaN, NaN) for n = 0."""
     if n == 0:
@@ -66,51 +71,59 @@ def cluster_correlation(
 
 
 def deconfounding_shares(
-    importance: pd.DataFrame, probes: Collection[str], settings: Settings | None = None
+    importance: pd.DataFrame, probes: Collection[str] | None = None, settings: Settings | None = None
 ) -> pd.DataFrame:
     """Share of datasets in which a probe is more important than the weakest real feature.
 
     Parameters
     ----------
     importance : pandas.DataFrame
-        `importance.tsv`, rows of studies with probes only.
-    probes : collection of str
-        Names of the probe features.
+        `importance.tsv`. Studies without probes are left out.
+    probes : collection of str, optional
+        Names of the probe features; by default those that `is_probe` tells.
     settings : Settings, optional
         Its confidence counts.
 
     Returns
     -------
     pandas.DataFrame
-        study, model, variant, unit, share, ci_low, ci_high, n_seeds, n_folds. `unit` ``dataset``: importance
-        averaged over a seed's folds; ``fold``: each fold alone. Wilson intervals with n = seeds for both:
-        folds of one dataset are not independent, so that more folds do not make a share surer.
+        study, model, variant, unit, share, ci_low, ci_high, n_seeds, n_folds. `unit` ``dataset``: importance averaged
+        over a seed's folds; ``fold``: each fold alone. Wilson intervals with n = seeds for both: folds of one dataset
+        are not independent, so that more folds do not make a share surer.
 
     Raises
     ------
     DataError
-        No probe, or no real feature, among the features.
+        A study has probes, and no real feature to compare them with.
     """
     settings = settings or Settings()
-    is_probe = importance["feature"].isin(list(probes))
-    if not is_probe.any() or is_probe.all():
-        raise DataError(
-            f"Importance of probes {sorted(probes)} and of real features is needed; the table has"
-            f" {sorted(importance['feature'].unique())}."
-        )
+    known = {f: is_probe(f) if probes is None else f in set(probes) for f in importance["feature"].unique()}
+    marked = importance.assign(probe=importance["feature"].map(known).astype(bool))
     rows = []
-    marked = importance.assign(probe=is_probe)
-    for key, group in marked.groupby(["study", "model", "variant"], sort=False, observed=True):
-        folds = group.dropna(subset="importance")
-        averaged = folds.groupby(["seed", "feature", "probe"], as_index=False)["importance"].mean()
-        per_dataset = _probe_wins(averaged, ["seed"])
-        per_fold = _probe_wins(folds, ["seed", "fold"])
-        n, n_folds = len(per_dataset), int(per_fold.groupby("seed").size().max()) if len(per_fold) else 0
-        for unit, wins in (("dataset", per_dataset), ("fold", per_fold)):
-            share = mean_of(wins.groupby("seed").mean().to_numpy(float))
-            low, high = wilson(share * n, n, settings.confidence)
-            rows.append((*key, unit, share, low, high, n, n_folds))
+    for study, of_study in marked.groupby("study", sort=False, observed=True):
+        if of_study["probe"].all():
+            raise DataError(
+                f"Study '{study}' has importance of probes only ({sorted(of_study['feature'].unique())});"
+                " real features are needed beside them."
+            )
+        if of_study["probe"].any():
+            for key, group in of_study.groupby(["model", "variant"], sort=False, observed=True):
+                rows += [(study, *key, *shares) for shares in _shares(group, settings)]
     return pd.DataFrame(rows, columns=list(table("deconfounding").columns))
+
+
+def _shares(importance: pd.DataFrame, settings: Settings) -> list[tuple]:
+    """unit, share, ci_low, ci_high, n_seeds, n_folds of one model."""
+    folds = importance.dropna(subset="importance")
+    averaged = folds.groupby(["seed", "feature", "probe"], as_index=False)["importance"].mean()
+    per_dataset, per_fold = _probe_wins(averaged, ["seed"]), _probe_wins(folds, ["seed", "fold"])
+    n, n_folds = len(per_dataset), int(per_fold.groupby("seed").size().max()) if len(per_fold) else 0
+    found = []
+    for unit, wins in (("dataset", per_dataset), ("fold", per_fold)):
+        share = mean_of(wins.groupby("seed").mean().to_numpy(float))
+        low, high = wilson(share * n, n, settings.confidence)
+        found.append((unit, share, low, high, n, n_folds))
+    return found
 
 
 def _probe_wins(importance: pd.DataFrame, by: list[str]) -> pd.Series:

@@ -56,7 +56,7 @@ class ClusterInference(StackMethod):
         held = [self._hold_out(f, data) for f in folds]
         inner = Splits(tuple(Fold(f.seed, f.fold, position[t], position[v], position[:0]) for f, t, v in held))
         super().fit(task, inner, seeds, checkpoint=checkpoint)
-        self.cluster_levels_ = levels
+        self.levels_ = levels
         return self
 
     def infer(self, data: ClusteredData, rows: Rows, levels: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
@@ -67,7 +67,7 @@ class ClusterInference(StackMethod):
         X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index)
-        order = np.searchsorted(self.cluster_levels_, levels)
+        order = np.searchsorted(self.levels_, levels)
         return {key: softmax(out["mixed"], axis=1)[:, order] for key, out in zip(keys, outputs, strict=True)}
 
     def _hold_out(self, fold: Fold, data: ClusteredData) -> tuple[Fold, np.ndarray, np.ndarray]:

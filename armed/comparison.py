@@ -122,14 +122,7 @@ def paired_tests(
         The reference is neither in the metrics nor a model of the registry.
     """
     settings = settings or Settings()
-    known = metrics["model"].unique()
-    if reference not in known:
-        if reference not in registry.MODELS:
-            raise DataError(
-                f"Reference model '{reference}' is not in the metrics.{did_you_mean(reference, known)}"
-                f" There are: {', '.join(known)}."
-            )
-        logger.warning("no paired tests: the reference model '%s' has no metrics", reference)
+    _check_reference(reference, metrics["model"].unique())
     sums = cluster_sums(cluster_metrics, settings)
     values = {key: Values.of(group) for key, group in metrics.groupby(GROUP, sort=False, observed=True)}
     rows = []
@@ -149,6 +142,17 @@ def paired_tests(
         family = (study, against[3], partition, metric)
         rows.append((*names, *difference, math.nan, len(np.unique(pairs.seed)), family))
     return _with_holm(pd.DataFrame(rows, columns=[*table("paired_tests").columns, "family"]))
+
+
+def _check_reference(reference: str, known: Collection[str]) -> None:
+    if reference in known:
+        return
+    if reference not in registry.MODELS:
+        raise DataError(
+            f"Reference model '{reference}' is not in the metrics.{did_you_mean(reference, known)}"
+            f" There are: {', '.join(known)}."
+        )
+    logger.warning("no paired tests: the reference model '%s' has no metrics", reference)
 
 
 def _with_holm(tests: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,11 @@ def partition(id: str) -> str:
     return PARTITIONS.get(id, str(id).replace("_", " "))
 
 
+def partition_short(id: str) -> str:
+    """Name of a partition in a column that is headed "Clusters"."""
+    return partition(id).replace(" clusters", "")
+
+
 def metric(id: str) -> str:
     """Name of a metric, in lower case but for abbreviations."""
     return _METRICS.get(id, str(id).replace("_", " "))
@@ -80,9 +85,3 @@ def ordered_models(ids: Iterable[str]) -> list[str]:
     """Models in the registry's order, then those it does not know."""
     found = set(ids)
     return [m for m in MODELS if m in found] + sorted(found - set(MODELS))
-
-
-def ordered_partitions(ids: Iterable[str]) -> list[str]:
-    """Partitions in the order of tables, then those without a name of their own."""
-    found = set(ids)
-    return [p for p in PARTITIONS if p in found] + sorted(found - set(PARTITIONS))

@@ -17,7 +17,7 @@ from armed.data.splits import Fold
 from armed.losses import Objective, label_loss
 from armed.optimisers import Adam
 from armed.programs import Batch, Program, State
-from armed.results import atomic
+from armed.files import atomic
 from armed.stack import Pool, Stack
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ import pandas as pd
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
 from armed.errors import ConfigError, DataError, NotFittedError, UnseenClusterError, did_you_mean
-from armed.results import atomic
+from armed.files import atomic
 
 NEW_CLUSTERS = ("infer", "population", "error")
 Rows = Mapping[tuple[int, int], np.ndarray]

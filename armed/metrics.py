@@ -254,7 +254,8 @@ def youden_threshold(y: np.ndarray, output: np.ndarray) -> float:
     """
     y, output = np.asarray(y), np.asarray(output)
     check_labels(y, output, ["youden"], METRICS)
-    cells = Cells.of(np.zeros(len(y), np.int64), y, output, n_cells=1)
+    # Of probabilities, which the threshold is compared with: logits may differ where these do not.
+    cells = Cells.of(np.zeros(len(y), np.int64), y, expit(output), n_cells=1)
     if cells.broken[0] or not (cells.positives[0] and cells.negatives[0]):
         raise DataError(
             f"A Youden threshold needs both classes and no NaN: given {len(y)} samples,"
@@ -262,4 +263,4 @@ def youden_threshold(y: np.ndarray, output: np.ndarray) -> float:
         )
     curve = cells.curve
     j = curve.tp / cells.positives - curve.fp / cells.negatives
-    return float(expit(curve.score[np.argmax(j >= j.max() - 1e-12)]))
+    return float(curve.score[np.argmax(j >= j.max() - 1e-12)])

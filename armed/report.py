@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from armed import config as configuration
-from armed import labels, reproducibility, results, tables
+from armed import labels, reproducibility, results, schemas, tables
 from armed.findings import findings
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
@@ -57,6 +57,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
     page = environment.get_template(TEMPLATE.name).render(
         runs=_html(_runs(studies, found["metrics"])),
         environment=_html(_environment(results_dir)),
+        confidence=f"{config['statistics']['confidence']:.0%}",
         stand_ins=_stand_ins(found["metrics"]),
         studies=[_study(study, found, results_dir, config) for study in studies],
     )
@@ -128,6 +129,7 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
     summary = found["summary"][found["summary"]["study"] == study]
     others = [m for m in dict.fromkeys(summary["metric"]) if m != headline]
     sources = summary["source"].unique()
+    tests = tables.tests_table(found["paired_tests"], study, headline)
     return {
         "id": study,
         "label": labels.study(study),
@@ -138,7 +140,8 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "comparison": _html(tables.comparison_table(found["comparison"], study)),
         "results": _html(tables.results_table(summary, study, headline)),
         "other_results": [(labels.metric(m), _html(tables.results_table(summary, study, m))) for m in others],
-        "tests": _html(tables.tests_table(found["paired_tests"], study, headline)),
+        "tests": _html(tests),
+        "n_tests": len(tests),
         "deconfounding": _html(tables.deconfounding_table(found["deconfounding"], study)),
         "figures": [_figure(spec, results_dir) for spec in figures(study, config)],
         "absent": _html(absent_cells(study, found["metrics"], results_dir, config)),
@@ -151,9 +154,9 @@ def _table(name: str, results_dir: Path) -> pd.DataFrame:
     if path.is_file():
         return results.read(name, path)
     logger.warning("%s does not exist; the report goes without it", path)
-    kinds = {results.TEXT: "str", results.INTEGER: "int64", results.REAL: "float64"}
-    columns = results.table(name).columns
-    return pd.DataFrame({column: pd.Series(dtype=kinds[kind]) for column, kind in columns.items()})
+    dtypes = {schemas.TEXT: "str", schemas.INTEGER: "int64", schemas.REAL: "float64"}
+    columns = schemas.table(name).columns
+    return pd.DataFrame({column: pd.Series(dtype=dtypes[kind]) for column, kind in columns.items()})
 
 
 def _html(frame: pd.DataFrame) -> Markup:

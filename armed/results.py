@@ -1,17 +1,13 @@
 """The only writer and reader of result tables.
 
 Tables are tidy, long and tab-separated (predictions: parquet), with fixed columns, dtypes, vocabulary and a
-unique key (`armed.schemas`). Files and folders appear under their name only when complete (`atomic`).
+unique key (`armed.schemas`). They appear under their name only when complete (`armed.files`).
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,69 +15,11 @@ import pandas as pd
 
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
+from armed.files import atomic
 from armed.schemas import INTEGER, REAL, TABLES, TEXT, VOCABULARY, table
 
 _MAY_BE_EMPTY = ("note", "feature")
 _BREAKS = re.compile(r"[\t\r\n]")
-
-
-@contextmanager
-def atomic(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its name only when the block ends without an error.
-
-    Parameters
-    ----------
-    path : path
-        File or folder to make or to replace; its parent folders are made.
-    folder : bool
-        Make the temporary path as an empty folder (otherwise the caller makes a file or a folder there).
-
-    Yields
-    ------
-    pathlib.Path
-        Temporary path with the same suffix, in the same folder (so that the move is one rename).
-
-    Raises
-    ------
-    FileNotFoundError
-        The block ended without writing to the path it was given.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    temporary = path.with_name(f".partial-{mark}-{path.name}")
-    if folder:
-        temporary.mkdir()
-    try:
-        yield temporary
-        if not temporary.exists():
-            raise FileNotFoundError(f"Nothing was written for {path}: write to the path that atomic() gives.")
-        _put(temporary, path, path.with_name(f".replaced-{mark}-{path.name}"))
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _put(temporary: Path, path: Path, aside: Path) -> None:
-    # A folder cannot be renamed onto a full one: the old one steps aside first, and goes when the new one is there.
-    moved = path.is_dir() and not path.is_symlink()
-    if moved:
-        os.replace(path, aside)
-    try:
-        os.replace(temporary, path)
-    except BaseException:
-        if moved:
-            os.replace(aside, path)
-        raise
-    if moved:
-        shutil.rmtree(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def validate(
@@ -167,6 +105,11 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
         na_values=undefined,
     )
     return _checked(table_name, frame, {}, str(path))
+
+
+def empty(table_name: str) -> pd.DataFrame:
+    """Return a table without rows, of the right columns and dtypes."""
+    return validate(table_name, pd.DataFrame(columns=list(table(table_name).columns)))
 
 
 def prediction_columns(n_classes: int = 2) -> list[str]:

@@ -35,6 +35,7 @@ UNSEEN = ("unseen", "unseen_population", "latents_unseen")
 RESAMPLED = "resampled"
 GROUP = ["study", "source", "model", "variant", "partition", "metric"]
 FEW_CLUSTERS = 10
+ROUNDING = 1e-12  # numbers closer than this are equal: a difference made by rounding is no evidence
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Estimate(NamedTuple):
 def _from_t(mean: float, se: float, df: int, confidence: float) -> Estimate:
     if math.isnan(se):
         return Estimate(mean, math.nan, math.nan, math.nan)
-    if se == 0:
-        return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    if se < ROUNDING:
+        return Estimate(mean, mean, mean, 1.0 if abs(mean) < ROUNDING else 0.0)
     half = stats.t.ppf((1 + confidence) / 2, df) * se
     return Estimate(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / se, df)))
 
@@ -259,8 +260,7 @@ def cluster_bootstrap(sums: ClusterSums, centre: float, seed: int, settings: Set
     means += centre - sums.weighted.sum() / sums.weights.sum()
     tail = (1 - settings.confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    # Draws of equal clusters differ from 0 by rounding only: that is no evidence.
-    below, above = (means <= 1e-12).sum(), (means >= -1e-12).sum()
+    below, above = (means < ROUNDING).sum(), (means > -ROUNDING).sum()
     p = min(1.0, 2 * (1 + min(below, above)) / (1 + len(means)))
     return Estimate(centre, float(low), float(high), float(p))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jinja2
@@ -15,6 +15,7 @@ from armed.reproducibility import written_whole
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
 _MISSING = "–"
+_LONG = 40  # characters; longer texts wrap
 
 _FRAGMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
@@ -34,8 +35,9 @@ def number(value: float, digits: int = 3, signed: bool = False) -> str:
     """Format a number with a true minus sign; a dash where it is not defined."""
     if pd.isna(value):
         return _MISSING
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-    return text.replace("-", "−")
+    rounded = round(float(value), digits) + 0.0  # adding 0.0 turns -0.0 into 0.0
+    sign = "+" if signed and rounded > 0 else ""
+    return f"{sign}{rounded:.{digits}f}".replace("-", "−")
 
 
 def interval(mean: float, low: float, high: float, digits: int = 3, signed: bool = False) -> str:
@@ -75,9 +77,9 @@ def comparison_table(comparison: pd.DataFrame, study: str) -> pd.DataFrame:
     rows = _ordered(comparison[(comparison["study"] == study) & (comparison["ci_method"] == "corrected")])
     return pd.DataFrame(
         {
-            "Published in": [labels.published(t) for t in rows["table"]],
-            "Clusters": [labels.partition(p) for p in rows["partition"]],
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
+            "Published in": [labels.published(t) for t in rows["table"]],
+            "Clusters": [labels.partition_short(p) for p in rows["partition"]],
             "Data": [_data(v, study) for v in rows["variant"]],
             "Metric": [labels.metric(m) for m in rows["metric"]],
             "Paper": _intervals(rows, "published", "published_ci_low", "published_ci_high"),
@@ -120,9 +122,9 @@ def tests_table(tests: pd.DataFrame, study: str, metric: str) -> pd.DataFrame:
     rows = _ordered(tests[(tests["study"] == study) & (tests["metric"] == metric)])
     return pd.DataFrame(
         {
-            "Clusters": [labels.partition(p) for p in rows["partition"]],
-            "Data": [_data(v, study) for v in rows["variant"]],
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
+            "Clusters": [labels.partition_short(p) for p in rows["partition"]],
+            "Data": [_data(v, study) for v in rows["variant"]],
             "Against": [labels.model(m) for m in rows["reference"]],
             "Difference": _intervals(rows, "difference", "ci_low", "ci_high", signed=True),
             "p": [p_value(p) for p in rows["p"]],
@@ -149,8 +151,8 @@ def deconfounding_table(shares: pd.DataFrame, study: str) -> pd.DataFrame:
 
 
 def fragment(frame: pd.DataFrame) -> str:
-    """Return a table as an HTML fragment, every name and cell escaped; numbers get the class ``num``."""
-    kinds = ["num" if _is_numeric(frame[c]) else "" for c in frame.columns]
+    """Return a table as an HTML fragment, every name and cell escaped; numbers get the class ``num``, long texts ``long``."""
+    kinds = [_kind(frame[c]) for c in frame.columns]
     rows = []
     for values in frame.itertuples(index=False):
         cells = zip(values, kinds, frame.columns, strict=True)
@@ -214,18 +216,35 @@ def _intervals(rows: pd.DataFrame, *columns: str, signed: bool = False) -> list[
 
 def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
     """Order rows by partition, variant of the data, model of the registry; others keep their place."""
-    models, partitions = list(MODELS), list(labels.PARTITIONS)
+    variants = [labels.data_variants(s) for s in rows["study"]]
+    data = [
+        v.index(labels.data_variant(x, s)) for v, x, s in zip(variants, rows["variant"], rows["study"], strict=True)
+    ]
     keys = pd.DataFrame(index=rows.index)
-    for column, order in (("table", []), ("partition", partitions), ("model", models)):
-        if column in rows:
-            place = {name: i for i, name in enumerate(order or dict.fromkeys(rows[column]))}
-            keys[column] = [place.get(value, len(place)) for value in rows[column]]
+    if "table" in rows:
+        keys["table"] = pd.factorize(rows["table"])[0]
+    if "partition" in rows:
+        keys["partition"] = _places(rows["partition"], labels.PARTITIONS)
+    keys["data"] = data
+    keys["model"] = _places(rows["model"], MODELS)
     return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index]
+
+
+def _places(column: pd.Series, order: Iterable[str]) -> list[int]:
+    place = {name: i for i, name in enumerate(order)}
+    return [place.get(value, len(place)) for value in column]
 
 
 def _without_constant(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Drop those of `columns` that say the same in every row."""
     return frame.drop(columns=[c for c in columns if frame[c].nunique() <= 1])
+
+
+def _kind(column: pd.Series) -> str:
+    """Class of a column's cells: numbers to the right, long texts in several lines."""
+    if _is_numeric(column):
+        return "num"
+    return "long" if max((len(str(v)) for v in column), default=0) > _LONG else ""
 
 
 def _is_numeric(column: pd.Series) -> bool:

@@ -18,24 +18,23 @@ What the paper leaves open
   labels the slopes separate has finite effects, since its prior is proper; they grow like the logarithm of its size.
 - Whether the gradient of the M-step passes through ``h`` in ``g(X) . u_c``: not stated. We take the whole gradient, that of
   the loss of the mixed prediction, because then the M-step lowers the loss that it is scored on.
+- Length of the M-step. In the paper it trains the network until it fits y minus the random effects, so that the fixed effects
+  come to hold what all clusters share. A few epochs of Adam do not get there: the u_c, which the E-step fits in full, take over
+  the shared part, and the population prediction is left behind. The one part of that M-step that has a closed form, moving the
+  mean of the u_c to the output layer, is therefore done after each E-step (parameter-expanded EM: Liu, Rubin & Wu, Biometrika
+  1998). It leaves mixed predictions and the fixed point of EM as they are; ``center=False`` turns it off.
 - Sigma at the start, the number of rounds and the passes of each: not stated. We take the prior s.d. that ARMED has, and one
   round an epoch in the simulations, which gives all methods the same number of passes.
 """
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F  # noqa: N812
 
 from armed.errors import ConfigError, Problems, did_you_mean
-from armed.layers.random_effects import one_hot
 from armed.losses import Objective, check_hyper
 from armed.models import MLP
 from armed.models.mixed_effects import MixedOutput
@@ -43,16 +42,10 @@ from armed.programs import Program, State
 from armed.stack import Stack
 from armed.stack_method import StackMethod
 from armed.training import Training
+from baselines.posteriors import BLOCK, Blocks, Cells, gaussian_posterior, laplace_posterior, updated_prior
 
-log = logging.getLogger(__name__)
-
-# Rows of one block; fixed, so that a sum over a cluster does not depend on what else is in the stack.
-BLOCK = 64
 # Rows whose E-step is done at once: few enough for a processor's cache, enough to hide the cost of dispatching.
 _ROWS_AT_ONCE = 150_000
-_MAX_STEPS = 50
-# Newton's method ends where the step is shorter than this in units of the posterior s.d.
-_STEP_SD = 1e-4
 _RIDGE = 1e-6
 
 
@@ -83,185 +76,12 @@ class SlopesNetwork(nn.Module):
     def forward(self, X, clusters, noise=None, adversary=True):
         h = self.net.hidden(X)
         fixed = self.net.output(h)
-        Z = clusters if clusters.is_floating_point() else one_hot(clusters, self.n_clusters, X.dtype)
-        weights = Z @ self.effects
+        if clusters.is_floating_point():
+            weights = clusters @ self.effects
+        else:
+            weights = self.effects[clusters.clamp(min=0)] * (clusters >= 0).unsqueeze(-1)
         random = (h * weights[:, :-1]).sum(1, keepdim=True) + weights[:, -1:]
         return MixedOutput(fixed, random, fixed + random, None, torch.zeros((), device=X.device), None)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Training rows of R replicas in blocks of `BLOCK` rows of one cluster.
-
-    Attributes
-    ----------
-    rows : Tensor
-        (R, T, BLOCK) row ids into the pool.
-    filled : Tensor
-        (R, T, BLOCK) bool; False where a block is filled up (with row 0).
-    cluster : Tensor
-        (R, T) code of each block's cluster.
-    counts : Tensor
-        (R, q) training rows of each cluster.
-    """
-
-    rows: Tensor
-    filled: Tensor
-    cluster: Tensor
-    counts: Tensor
-
-    @classmethod
-    def of(cls, rows: list[np.ndarray], codes: np.ndarray, n_clusters: int, device: torch.device) -> Blocks:
-        """Arrange each replica's rows; `codes` are those of the whole pool, rows of unseen clusters (-1) are left out."""
-        counts = np.stack([np.bincount(codes[r][codes[r] >= 0], minlength=n_clusters) for r in rows])
-        per_cluster = -(-counts // BLOCK)
-        n_blocks = max(1, per_cluster.sum(1).max())
-        ids = np.full((len(rows), n_blocks * BLOCK), -1)
-        cluster = np.zeros((len(rows), n_blocks), int)
-        for i, r in enumerate(rows):
-            r = r[codes[r] >= 0]
-            r = r[np.argsort(codes[r], kind="stable")]
-            first_row, first_block = (np.cumsum(c[i]) - c[i] for c in (counts, per_cluster))
-            position = np.arange(len(r)) - first_row[codes[r]] + BLOCK * first_block[codes[r]]
-            ids[i, position] = r
-            cluster[i, : per_cluster[i].sum()] = np.repeat(np.arange(n_clusters), per_cluster[i])
-        ids = torch.from_numpy(ids.reshape(len(rows), n_blocks, BLOCK)).to(device)
-        tables = (torch.from_numpy(a).to(device) for a in (cluster, counts))
-        return cls(ids.clamp(min=0), ids >= 0, *tables)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Samples of C cells (one cluster of one replica each) in N blocks of B rows; unfilled rows are all 0.
-
-    Attributes
-    ----------
-    design : Tensor
-        (N, B, F), g(X).
-    y, offset : Tensor
-        (N, B) labels and fixed effects predictions.
-    filled : Tensor
-        (N, B) 1.0 or 0.0.
-    cell : Tensor
-        (N,) which cell a block belongs to.
-    size : int
-        C.
-    """
-
-    design: Tensor
-    y: Tensor
-    offset: Tensor
-    filled: Tensor
-    cell: Tensor
-    size: int
-
-    def sum(self, *parts: Tensor) -> list[Tensor]:
-        """Sum values of the blocks (N, ...) over each cell: (C, ...) in double precision."""
-        flat = torch.cat([p.reshape(len(self.cell), -1) for p in parts], 1).double()
-        total = flat.new_zeros(self.size, flat.shape[1]).index_add_(0, self.cell, flat)
-        split = total.split([p[0].numel() for p in parts], 1)
-        return [t.reshape(self.size, *p.shape[1:]) for t, p in zip(split, parts, strict=True)]
-
-    def random(self, effects: Tensor) -> Tensor:
-        """g(X) . u (N, B) for effects (C, F)."""
-        return (self.design @ effects.to(self.design.dtype)[self.cell].unsqueeze(-1)).squeeze(-1)
-
-
-def gaussian_posterior(cells: Cells, precision: Tensor, residual_variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact posterior of the effects for continuous labels.
-
-    Parameters
-    ----------
-    cells : Cells
-    precision : Tensor
-        (C, F, F), the inverse of Sigma.
-    residual_variance : Tensor
-        (C,).
-
-    Returns
-    -------
-    tuple of Tensor
-        Means (C, F), covariances (C, F, F), and the expected sum of squared residuals (C,).
-    """
-    residual = cells.y - cells.offset
-    gram, cross = cells.sum(cells.design.mT @ cells.design, (residual.unsqueeze(1) @ cells.design).squeeze(1))
-    covariance = torch.linalg.inv_ex(precision + gram / residual_variance[:, None, None]).inverse
-    mean = (covariance @ cross.unsqueeze(-1)).squeeze(-1) / residual_variance[:, None]
-    (squares,) = cells.sum((residual - cells.random(mean)).square().sum(1))
-    return mean, covariance, squares + (gram * covariance).sum((1, 2))
-
-
-def laplace_posterior(cells: Cells, precision: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Laplace's approximation for binary labels: the mode of the posterior and the inverse Hessian there.
-
-    Newton's method on all cells at once, with the step halved where it does not lower the negative log posterior. A cell that
-    has converged is left as it is, so that it does not depend on the others.
-
-    Parameters
-    ----------
-    cells : Cells
-    precision : Tensor
-        (C, F, F), the inverse of Sigma.
-    start : Tensor
-        (C, F).
-
-    Returns
-    -------
-    tuple of Tensor
-        Modes (C, F) and covariances (C, F, F).
-    """
-    # Sums over a cluster in the precision of the network are known to about this, relative to their size.
-    rounding = 10 * torch.finfo(cells.design.dtype).eps
-    mode, hessian, step = start.double(), precision, torch.zeros_like(start, dtype=torch.float64)
-    value = torch.full_like(mode[:, 0], torch.inf)
-    length = torch.ones_like(value)
-    active = torch.ones_like(value, dtype=torch.bool)
-    for _ in range(_MAX_STEPS):
-        candidate = mode + length[:, None] * step
-        new_value, gradient, new_hessian = _log_posterior(cells, precision, candidate)
-        accept = active & (new_value <= value + rounding * (1 + value.abs().nan_to_num(posinf=0.0)))
-        mode = torch.where(accept[:, None], candidate, mode)
-        value = torch.where(accept, new_value, value)
-        hessian = torch.where(accept[:, None, None], new_hessian, hessian)
-        newton = -torch.linalg.solve_ex(new_hessian, gradient.unsqueeze(-1)).result.squeeze(-1)
-        step = torch.where(accept[:, None], newton, step)
-        length = torch.where(accept, 1.0, length / 2)
-        active = active & ~(accept & (-(gradient * newton).sum(1) < _STEP_SD**2))
-        if not active.any():
-            break
-    else:
-        log.debug("Newton's method did not converge for %d of %d clusters.", int(active.sum()), cells.size)
-    return mode, torch.linalg.inv_ex(hessian).inverse
-
-
-def _log_posterior(cells: Cells, precision: Tensor, effects: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Negative log posterior (C,) up to a constant, its gradient (C, F) and its Hessian (C, F, F)."""
-    logit = cells.offset + cells.random(effects)
-    p = torch.sigmoid(logit)
-    loss = ((F.softplus(logit) - cells.y * logit) * cells.filled).sum(1)
-    weighted = cells.design * (p * (1 - p)).unsqueeze(-1)
-    gradient = ((p - cells.y).unsqueeze(1) @ cells.design).squeeze(1)
-    loss, gradient, hessian = cells.sum(loss, gradient, weighted.mT @ cells.design)
-    pull = (precision @ effects.unsqueeze(-1)).squeeze(-1)
-    return loss + (effects * pull).sum(1) / 2, gradient + pull, hessian + precision
-
-
-def updated_covariance(mean: Tensor, covariance: Tensor, counts: Tensor, ridge: float) -> Tensor:
-    """Sigma (R, F, F) that maximises the expected likelihood: E[u u'] averaged over the clusters with training rows.
-
-    Parameters
-    ----------
-    mean, covariance : Tensor
-        (R, q, F) and (R, q, F, F) of the posteriors.
-    counts : Tensor
-        (R, q) training rows.
-    ridge : float
-        Added to the diagonal.
-    """
-    present = (counts > 0).to(mean.dtype)[:, :, None, None]
-    second = (mean.unsqueeze(-1) * mean.unsqueeze(-2) + covariance) * present
-    average = second.sum(1) / present.sum(1).clamp(min=1)
-    return average + ridge * torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
 
 
 class EM(Program):
@@ -277,12 +97,15 @@ class EM(Program):
         are kept.
     prior_sd : float
         Sets the scale of Sigma's ridge.
+    center : bool
+        See `MeNet`.
     """
 
-    def __init__(self, objective: Objective, epochs: int, rounds: int, prior_sd: float) -> None:
+    def __init__(self, objective: Objective, epochs: int, rounds: int, prior_sd: float, center: bool) -> None:
         super().__init__(objective)
         self.epochs = epochs
         self.rounds = rounds
+        self.center = center
         self.ridge = _RIDGE * prior_sd**2
 
     def start(self, state: State) -> None:
@@ -301,7 +124,11 @@ class EM(Program):
 
     @torch.no_grad()
     def e_step(self, state: State) -> None:
-        """Posterior of the effects, Sigma and residual variance of all replicas, in place."""
+        """Posterior of the effects, Sigma and residual variance of all replicas, in place.
+
+        Where centered, the mean of the effects over clusters moves to the output layer; mixed predictions of clusters with
+        training rows stay as they are.
+        """
         n_replicas, n_blocks = self._blocks.cluster.shape
         at_once = max(1, _ROWS_AT_ONCE // (n_blocks * BLOCK))
         for start in range(0, n_replicas, at_once):
@@ -317,7 +144,7 @@ class EM(Program):
         if self.objective.label == "continuous":
             total = counts.sum(1).clamp(min=1)
             (squares,) = cells.sum((cells.y - cells.offset).square().sum(1))
-            at_start = squares.view(n_replicas, q).sum(1) / total
+            at_start = (squares.view(n_replicas, q).sum(1) / total).clamp(min=torch.finfo(torch.float32).tiny)
             variance = buffers["residual_variance"]
             variance = torch.where(variance == 0, at_start, variance)
             mean, covariance, squares = gaussian_posterior(cells, precision, variance.repeat_interleave(q))
@@ -326,9 +153,14 @@ class EM(Program):
         else:
             mean, covariance = laplace_posterior(cells, precision, buffers["effects"].flatten(0, 1))
         mean, covariance = mean.view(n_replicas, q, size), covariance.view(n_replicas, q, size, size)
-        buffers["effects"].copy_(mean)
+        present = counts > 0
+        shift, prior = updated_prior(mean, covariance, present, self.center)
+        buffers["effects"].copy_(mean - shift.unsqueeze(1) * present.unsqueeze(-1))
         buffers["effects_sd"].copy_(covariance.diagonal(dim1=-2, dim2=-1).sqrt())
-        buffers["covariance"].copy_(updated_covariance(mean, covariance, counts, self.ridge))
+        buffers["covariance"].copy_(prior + self.ridge * torch.eye(size, dtype=prior.dtype, device=prior.device))
+        weights = state.stack.main.detached()
+        weights["net.output.weight"][part] += shift[:, None, :-1]
+        weights["net.output.bias"][part] += shift[:, -1:]
 
     def _cells(self, state: State, part: slice) -> Cells:
         """The training rows of some replicas, with their networks' hidden outputs and fixed effects predictions."""
@@ -364,6 +196,9 @@ class MeNet(StackMethod):
         Rounds of M- and E-step, spread evenly over the training epochs; at most one an epoch. The effects are 0 in the first.
     prior_sd : float
         S.d. of the random effects at the start: Sigma = prior_sd^2 I.
+    center : bool
+        After each E-step, move the mean of the effects over clusters to the output layer. False: the gradient steps of the
+        M-step alone have to (see the module's text).
 
     Raises
     ------
@@ -373,16 +208,17 @@ class MeNet(StackMethod):
 
     uses_clusters = True
 
-    def __init__(self, *, em_rounds: int = 10, prior_sd: float = 0.3, **common: object) -> None:
+    def __init__(self, *, em_rounds: int = 10, prior_sd: float = 0.3, center: bool = True, **common: object) -> None:
         super().__init__(**common)
         self.em_rounds = em_rounds
         self.prior_sd = prior_sd
+        self.center = center
 
     def build(self, n_features, n_clusters, n_outputs):
         return SlopesNetwork(self.mlp(n_features, n_outputs), n_clusters, self.prior_sd)
 
     def program(self):
-        return EM(self.objective(), Training(**self.training).epochs, self.em_rounds, self.prior_sd)
+        return EM(self.objective(), Training(**self.training).epochs, self.em_rounds, self.prior_sd, self.center)
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None):
         problems = Problems(ConfigError, "the settings of MeNet")

@@ -21,7 +21,8 @@ import pandas as pd
 
 from armed.data.clustered import ClusteredData
 from armed.errors import DataError, Problems
-from armed.reproducibility import derive_seed, written_whole
+from armed.files import atomic
+from armed.reproducibility import derive_seed
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ class Splits:
 
     def save(self, path: str | Path) -> None:
         """Write `to_frame` as parquet; the file appears only when complete."""
-        with written_whole(path) as temporary:
+        with atomic(path) as temporary:
             self.to_frame().to_parquet(temporary, index=False, compression="zstd")
 
     @classmethod

@@ -11,7 +11,7 @@ import pandas as pd
 
 from armed.data.clustered import ClusteredData
 from armed.errors import DataError, Problems, UnknownNameError, did_you_mean
-from armed.reproducibility import written_whole
+from armed.files import atomic
 
 TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "radius", "ratio")
 
@@ -68,7 +68,7 @@ class StudyData:
             for name, data in parts.items():
                 for field in fields(ClusteredData):
                     arrays[f"{variant}/{name}/{field.name}"] = _plain(getattr(data, field.name))
-        with written_whole(path) as temporary, temporary.open("wb") as file:
+        with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod

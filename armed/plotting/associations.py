@@ -10,18 +10,15 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from armed import labels
+from armed.associations import cluster_correlation
 from armed.errors import DataError
+from armed.associations import is_probe
 from armed.plotting import style
 from armed.plotting.performance import select
 
 COLUMNS = 3  # small multiples beside one another
 _UNITS = {"dataset": ("o", "one verdict per dataset"), "fold": ("s", "one verdict per fold")}
 _FIRST = ("conventional", "armed", "armed_no_adversary")  # the comparison in question, in one row
-
-
-def is_probe(feature: str) -> bool:
-    """Whether a feature is a probe: it predicts the label only through the cluster."""
-    return feature.lower().startswith("probe")
 
 
 def importance_shares(importance: pd.DataFrame) -> pd.DataFrame:
@@ -62,15 +59,13 @@ def intercept_correlations(random_effects: pd.DataFrame, truth: pd.DataFrame) ->
     """
     found = []
     for (model, seed), pairs in _intercepts(random_effects, truth).groupby(["model", "seed"], sort=False):
-        r, p = np.nan, np.nan
-        if len(pairs) > 2 and pairs["mean"].std() > 0 and pairs["ratio"].std() > 0:
-            r, p = stats.pearsonr(pairs["ratio"], pairs["mean"])
-        found.append((model, seed, float(r), float(p), len(pairs)))
+        result = cluster_correlation(pairs["ratio"], pairs["mean"], pairs["cluster"])
+        found.append((model, seed, result.r, result.p, result.n))
     return pd.DataFrame(found, columns=["model", "seed", "r", "p", "n"])
 
 
 @style.styled
-def importance(table: pd.DataFrame, study: str, source: str, variant: str = "main") -> Figure:
+def importance(table: pd.DataFrame, study: str, source: str, variant: str = "main", confidence: float = 0.95) -> Figure:
     """Draw the importance of real features and probes, one panel per model, one point per dataset.
 
     Parameters
@@ -78,6 +73,8 @@ def importance(table: pd.DataFrame, study: str, source: str, variant: str = "mai
     table : pandas.DataFrame
         `results/importance.tsv`.
     study, source, variant : str
+    confidence : float
+        Of the t interval over datasets.
 
     Raises
     ------
@@ -92,7 +89,8 @@ def importance(table: pd.DataFrame, study: str, source: str, variant: str = "mai
         of_model = shares[shares["model"] == model]
         for position, feature in enumerate(features):
             values = of_model.loc[of_model["feature"] == feature, "share"].dropna().to_numpy()
-            _points_and_mean(ax, position, values, style.VERMILLION if is_probe(feature) else style.BLUE)
+            colour = style.VERMILLION if is_probe(feature) else style.BLUE
+            _points_and_mean(ax, position, values, colour, confidence)
         ax.set_title(labels.model(model), loc="left")
         ax.set_xticks(range(len(features)), features)
         ax.set_xlim(-0.5, len(features) - 0.5)
@@ -108,14 +106,14 @@ def importance(table: pd.DataFrame, study: str, source: str, variant: str = "mai
         figure,
         f"{labels.study(study)}: feature importance",
         f"{labels.source(source)}. Fixed effects: mean |d logit / d x| times s.d. of x. Points: one per dataset "
-        f"({shares['seed'].nunique()});\nbars: mean and 95% interval. Probes predict only through the cluster: lower "
-        "is better.",
+        f"({shares['seed'].nunique()});\nbars: mean and {confidence:.0%} interval. Probes predict only through the "
+        "cluster: lower is better.",
     )
     return figure
 
 
 @style.styled
-def deconfounding_share(table: pd.DataFrame, study: str, source: str) -> Figure:
+def deconfounding_share(table: pd.DataFrame, study: str, source: str, confidence: float = 0.95) -> Figure:
     """Draw the share of datasets in which a probe is more important than the weakest real feature, per model.
 
     Parameters
@@ -124,6 +122,8 @@ def deconfounding_share(table: pd.DataFrame, study: str, source: str) -> Figure:
         `results/deconfounding.tsv`: study, model, variant, unit (``dataset`` or ``fold``), share, ci_low, ci_high
         (Wilson), n_seeds (= datasets), n_folds.
     study, source : str
+    confidence : float
+        Of the intervals in the table.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def deconfounding_share(table: pd.DataFrame, study: str, source: str) -> Figure:
         figure,
         f"{labels.study(study)}: how often a probe wins",
         f"{labels.source(source)}, {low if low == high else f'{low} to {high}'} datasets. Lower is better. "
-        "95% Wilson interval.",
+        f"{confidence:.0%} Wilson interval.",
     )
     return figure
 
@@ -240,7 +240,7 @@ def _multiples(n: int, height: float, extra: float = 0.0) -> tuple[Figure, list[
     return figure, [figure.add_subplot(place) for place in places]
 
 
-def _points_and_mean(ax: Axes, position: float, values: np.ndarray, colour: str) -> None:
+def _points_and_mean(ax: Axes, position: float, values: np.ndarray, colour: str, confidence: float) -> None:
     # Fixed offsets, not random ones: the same figure each time.
     offsets = 0.24 * np.sin(np.arange(len(values)) * 2.4)
     ax.plot(position + offsets, values, "o", color=colour, alpha=0.35, markersize=3, markeredgewidth=0)
@@ -249,7 +249,7 @@ def _points_and_mean(ax: Axes, position: float, values: np.ndarray, colour: str)
     mean = values.mean()
     ax.hlines(mean, position - 0.32, position + 0.32, color=colour, linewidth=2.2, zorder=3)
     if len(values) > 1:
-        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
         ax.vlines(position, mean - half, mean + half, color=style.BLACK, linewidth=1.4, zorder=4)
 
 

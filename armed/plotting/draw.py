@@ -75,19 +75,25 @@ def _boundaries(study: str, results_dir: Path, config: Mapping) -> Figure:
 
 def _performance(study: str, results_dir: Path, config: Mapping) -> Figure:
     summary, comparison = _table("summary", results_dir), _table("comparison", results_dir)
-    return performance.accuracy(summary, comparison, study, headline_metric(study))
+    return performance.accuracy(summary, comparison, study, headline_metric(study), confidence=_confidence(config))
 
 
 def _null_check(study: str, results_dir: Path, config: Mapping) -> Figure:
-    return performance.null_check(_table("summary", results_dir), study, headline_metric(study))
+    return performance.null_check(
+        _table("summary", results_dir), study, headline_metric(study), confidence=_confidence(config)
+    )
 
 
 def _importance(study: str, results_dir: Path, config: Mapping) -> Figure:
-    return associations.importance(_table("importance", results_dir), study, _source(study, results_dir))
+    return associations.importance(
+        _table("importance", results_dir), study, _source(study, results_dir), confidence=_confidence(config)
+    )
 
 
 def _deconfounding(study: str, results_dir: Path, config: Mapping) -> Figure:
-    return associations.deconfounding_share(_table("deconfounding", results_dir), study, _source(study, results_dir))
+    return associations.deconfounding_share(
+        _table("deconfounding", results_dir), study, _source(study, results_dir), _confidence(config)
+    )
 
 
 def _random_intercepts(study: str, results_dir: Path, config: Mapping) -> Figure:
@@ -110,6 +116,10 @@ KINDS = {
 
 def _table(name: str, results_dir: Path) -> pd.DataFrame:
     return results.read(name, results_dir / f"{name}.tsv")
+
+
+def _confidence(config: Mapping) -> float:
+    return config["statistics"]["confidence"]
 
 
 def _study_data(study: str, results_dir: Path) -> StudyData:

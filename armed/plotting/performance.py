@@ -27,7 +27,13 @@ def select(frame: pd.DataFrame, what: str, **values: object) -> pd.DataFrame:
 
 
 @style.styled
-def accuracy(summary: pd.DataFrame, comparison: pd.DataFrame, study: str, metric: str = "accuracy") -> Figure:
+def accuracy(
+    summary: pd.DataFrame,
+    comparison: pd.DataFrame,
+    study: str,
+    metric: str = "accuracy",
+    confidence: float = 0.95,
+) -> Figure:
     """Draw a metric per model with its `corrected` interval and published values, seen beside unseen clusters.
 
     Parameters
@@ -36,6 +42,8 @@ def accuracy(summary: pd.DataFrame, comparison: pd.DataFrame, study: str, metric
         Tables of `results/`. Variants that differ in their data (``resampled``) share a row, variants of a
         model's settings have their own. `comparison` may be empty.
     study, metric : str
+    confidence : float
+        Of the intervals in `summary`.
 
     Raises
     ------
@@ -61,7 +69,7 @@ def accuracy(summary: pd.DataFrame, comparison: pd.DataFrame, study: str, metric
     style.add_title(
         figure,
         f"{labels.study(study)}: {labels.metric(metric)} of each model",
-        f"{labels.source(rows['source'].iloc[0])}. Mean and 95% interval ({_counts(rows)}).",
+        f"{labels.source(rows['source'].iloc[0])}. Mean and {confidence:.0%} interval ({_counts(rows)}).",
     )
     return figure
 
@@ -73,6 +81,7 @@ def null_check(
     metric: str = "accuracy",
     expected: float = 0.5,
     partition: str = "unseen",
+    confidence: float = 0.95,
 ) -> Figure:
     """Draw a metric on clusters where nothing can be learnt: every model's interval should hold `expected`.
 
@@ -84,6 +93,8 @@ def null_check(
     expected : float
         What a method without information scores. 0.5 on unseen clusters of inverted radii: class 1 at radius r
         is class 0 at -r.
+    confidence : float
+        Of the intervals in `summary`.
 
     Raises
     ------
@@ -114,7 +125,7 @@ def null_check(
         figure,
         f"{labels.study(study)}: null check on unseen clusters",
         f"{labels.source(rows['source'].iloc[0])}. Nothing can be known about an unseen cluster, so every\n"
-        f"model must score {expected:g}. Mean and 95% interval ({_counts(rows)}).",
+        f"model must score {expected:g}. Mean and {confidence:.0%} interval ({_counts(rows)}).",
     )
     return figure
 

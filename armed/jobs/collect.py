@@ -1,0 +1,52 @@
+"""Jobs that assemble the tables of all studies and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from armed import results
+from armed.associations import deconfounding_shares, is_probe
+from armed.comparison import compare, paired_tests, read_published
+from armed.statistics import Settings, summarise
+
+
+def collect(table: str, parts: Sequence[Path], out: Path) -> None:
+    """Concatenate one table's parts."""
+    frames = [results.read(table, path) for path in parts]
+    filled = [f for f in frames if len(f)]
+    results.write(table, pd.concat(filled, ignore_index=True) if filled else results.empty(table), out)
+
+
+def summarise_all(config: Mapping, tables: Mapping[str, Path], published: Path, out: Mapping[str, Path]) -> None:
+    """Write summary, comparison, paired tests and deconfounding shares.
+
+    Parameters
+    ----------
+    config : mapping
+        The whole configuration.
+    tables : mapping
+        metrics, cluster_metrics, importance: files to read.
+    published : Path
+        `config/published_results.csv`.
+    out : mapping
+        summary, comparison, paired_tests, deconfounding: files to write.
+    """
+    settings = Settings.from_config(config)
+    metrics = results.read("metrics", tables["metrics"])
+    cluster_metrics = results.read("cluster_metrics", tables["cluster_metrics"])
+    summary = summarise(metrics, cluster_metrics, settings)
+    results.write("summary", summary, out["summary"])
+    # Authors' reruns of the simulations with a dataset per seed are of one dataset of theirs.
+    comparison = compare(summary, read_published(published), settings, other_data=settings.dataset_per_seed)
+    results.write("comparison", comparison, out["comparison"])
+    results.write("paired_tests", paired_tests(metrics, cluster_metrics, settings), out["paired_tests"])
+    importance = results.read("importance", tables["importance"])
+    probes = importance.loc[importance["feature"].map(is_probe).astype(bool), ["study", "feature"]]
+    probed = importance[importance["study"].isin(probes["study"])]
+    shares = results.empty("deconfounding")
+    if len(probed):
+        shares = deconfounding_shares(probed, probes["feature"].unique(), settings)
+    results.write("deconfounding", shares, out["deconfounding"])

@@ -1,0 +1,93 @@
+"""Logistic mixed model by variational Bayes (statsmodels BinomialBayesMixedGLM)."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+from numpy.linalg import LinAlgError
+from scipy import sparse
+from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+from baselines.linear_mixed import Design, Estimates, LinearMixed
+
+log = logging.getLogger(__name__)
+
+COEFFICIENT_PRIOR_SD = 2.0  # of each fixed effect, per s.d. of its feature (statsmodels' default)
+LOG_SD_PRIOR_SD = 1.0  # of the logarithm of each random effect's s.d. (statsmodels' default)
+START_SD = 0.4  # of every parameter's variational posterior
+
+
+class MixedLogit(LinearMixed):
+    """Logistic mixed model with independent random intercepts and slopes.
+
+    One variance component for the intercepts and one for the slopes of each feature, independent at the features' means
+    (features are standardised inside the fit). Priors are statsmodels' defaults: N(0, 2^2) for coefficients, N(0, 1) for the
+    logarithms of the s.d. of random effects. Not stated in the paper.
+
+    Fitted by mean-field variational Bayes. The alternative, the joint posterior mode, takes a third of the time (0.1 to 0.4 s
+    against 0.7 to 1.5 s for 9000 rows) but puts the s.d. of weak random effects at 0 and all their modes with it; its
+    optimiser seldom meets its tolerance. Variational s.d. of random effects leave out what the fixed effects do not know.
+
+    The fixed effects prediction is the logit of a cluster with random effects 0, not averaged over clusters. Where the fit
+    fails, intercepts alone are fitted; this, and no convergence, are told in `notes_`. The random start of statsmodels is
+    replaced by a fixed one.
+    """
+
+    labels = ("binary",)
+
+    def _estimate(self, design):
+        try:
+            return _fit(design, design.slopes)
+        except LinAlgError as error:
+            if not len(design.slopes):
+                raise
+            note = f"random slopes could not be fitted ({error}); fitted with random intercepts alone"
+            log.warning("MixedLogit: %s.", note)
+        return _fit(design, design.slopes[:0], note)
+
+
+def _fit(design: Design, slopes: np.ndarray, *notes: str) -> Estimates:
+    """Fit random intercepts and the random slopes given; raises LinAlgError where the estimates are not finite."""
+    columns = np.r_[0, slopes]
+    n_effects, n_clusters = len(columns), design.n_clusters
+    n_fixed = design.X.shape[1]
+    ident = np.repeat(np.arange(n_effects), n_clusters)
+    size = n_fixed + n_effects + len(ident)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = BinomialBayesMixedGLM(
+            design.y,
+            design.X,
+            _membership(design, columns),
+            ident,
+            vcp_p=LOG_SD_PRIOR_SD,
+            fe_p=COEFFICIENT_PRIOR_SD,
+        )
+        result = model.fit_vb(mean=np.zeros(size), sd=np.full(size, START_SD))
+    if not (np.isfinite(result.params).all() and np.isfinite(result.vc_sd).all()):
+        raise LinAlgError("the estimates are not finite")
+    notes = [*notes]
+    if not result.optim_retvals.success:
+        notes.append("the variational fit did not converge")
+    # numpy warns of overflow in steps that are then not taken.
+    known = (ConvergenceWarning, RuntimeWarning)
+    notes += dict.fromkeys(str(w.message) for w in caught if not issubclass(w.category, known))
+    n_all = 1 + len(design.slopes)
+    effects, variances, covariance = np.zeros((n_clusters, n_all)), np.zeros((n_clusters, n_all)), np.zeros(n_all)
+    effects[:, :n_effects] = result.vc_mean.reshape(n_effects, n_clusters).T
+    variances[:, :n_effects] = result.vc_sd.reshape(n_effects, n_clusters).T ** 2
+    covariance[:n_effects] = np.exp(2 * result.vcp_mean)  # median s.d. of its log-normal posterior
+    spread = variances[:, :, None] * np.eye(n_all)
+    return Estimates(result.fe_mean, effects, spread, np.diag(covariance), np.nan, tuple(notes))
+
+
+def _membership(design: Design, columns: np.ndarray) -> sparse.csr_array:
+    """Random effects design (n, effects x clusters), one entry per row and effect."""
+    n = len(design.y)
+    rows = np.tile(np.arange(n), len(columns))
+    places = (np.arange(len(columns))[:, None] * design.n_clusters + design.codes).ravel()
+    values = design.X[:, columns].T.ravel()
+    return sparse.csr_array((values, (rows, places)), shape=(n, len(columns) * design.n_clusters))

@@ -1,0 +1,84 @@
+# What the rules share: the package, the checked configuration, and the parameters that decide what runs again.
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir).parent
+sys.path.insert(0, str(ROOT))
+
+from armed import config as configuration
+from armed import registry, reproducibility
+
+configuration.check(config)
+
+STUDIES = configuration.selected_studies(config)
+TABLES = ["metrics", "cluster_metrics", "thresholds", "importance", "random_effects"]
+
+
+wildcard_constraints:
+    study="|".join(registry.STUDIES),
+    model="|".join(registry.MODELS),
+    table="|".join(TABLES),
+
+
+def code(*paths):
+    """Digest of the sources that a job uses: Snakemake does not see edits in imported packages."""
+    return [reproducibility.source_digest(path) for path in paths]
+
+
+def data_settings(wildcards):
+    return configuration.data_settings(config, wildcards.study)
+
+
+def data_code(wildcards):
+    return code("armed.jobs.data", registry.study(wildcards.study).data)
+
+
+def split_settings(wildcards):
+    return configuration.split_settings(config, wildcards.study)
+
+
+def model_settings(wildcards):
+    return configuration.settings(config, wildcards.study, wildcards.model)
+
+
+def fit_code(wildcards):
+    return code("armed.jobs.fit", registry.model(wildcards.model).method)
+
+
+def predict_code(wildcards):
+    used = ["armed.jobs.predict", registry.model(wildcards.model).method]
+    if registry.model(wildcards.model).infers_clusters:
+        used.append("armed.cluster_inference")
+    return code(*used)
+
+
+def inference_settings(wildcards):
+    return configuration.cluster_inference_settings(config, wildcards.study)
+
+
+def stack_size(wildcards):
+    return config["studies"][wildcards.study]["stack_size"]
+
+
+def weights(wildcards):
+    """The fits that a model predicts with: its own, or those of the model it is an ablation of."""
+    model = registry.model(wildcards.model).weights_from or wildcards.model
+    return f"results/runs/{wildcards.study}/{model}"
+
+
+def inference(wildcards):
+    """The study's Z-predictor, for models that infer the clusters of unseen samples."""
+    needed = registry.model(wildcards.model).infers_clusters
+    return f"results/runs/{wildcards.study}/cluster_inference" if needed else []
+
+
+def parts(table):
+    """One table's part from every model of every study; with `collect: available` those that are there."""
+    wanted = [
+        f"results/parts/{study}/{model}/{table}.tsv"
+        for study in STUDIES
+        for model in configuration.selected_models(config, study)
+    ]
+    if config["run"]["collect"] == "available":
+        return [path for path in wanted if Path(path).is_file()]
+    return wanted

@@ -1,0 +1,74 @@
+rule fit:
+    input:
+        data="results/data/{study}.npz",
+        splits="results/splits/{study}.parquet",
+    output:
+        directory("results/runs/{study}/{model}"),
+    params:
+        settings=model_settings,
+        code=fit_code,
+        checkpoints="results/checkpoints/{study}/{model}",
+    log:
+        "results/logs/fit/{study}/{model}.log",
+    benchmark:
+        "results/timings/fit/{study}/{model}.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=int(config["device"] == "cuda"),
+    message:
+        "Fitting {wildcards.model} on {wildcards.study}."
+    script:
+        "../scripts/fit.py"
+
+
+use rule fit as infer_clusters with:
+    output:
+        directory("results/runs/{study}/cluster_inference"),
+    params:
+        settings=inference_settings,
+        code=code("armed.jobs.fit", "armed.cluster_inference"),
+        checkpoints="results/checkpoints/{study}/cluster_inference",
+    log:
+        "results/logs/infer_clusters/{study}.log",
+    benchmark:
+        "results/timings/infer_clusters/{study}.tsv"
+    message:
+        "Fitting the Z-predictor of {wildcards.study}."
+
+
+rule predict:
+    input:
+        data="results/data/{study}.npz",
+        splits="results/splits/{study}.parquet",
+        run=weights,
+        inference=inference,
+    output:
+        predictions="results/predictions/{study}/{model}.parquet",
+        boundaries="results/boundaries/{study}/{model}.parquet",
+        metrics="results/parts/{study}/{model}/metrics.tsv",
+        cluster_metrics="results/parts/{study}/{model}/cluster_metrics.tsv",
+        thresholds="results/parts/{study}/{model}/thresholds.tsv",
+        importance="results/parts/{study}/{model}/importance.tsv",
+        random_effects="results/parts/{study}/{model}/random_effects.tsv",
+    params:
+        settings=model_settings,
+        unseen_seeds=config["predictions"]["unseen_seeds"],
+        code=predict_code,
+    log:
+        "results/logs/predict/{study}/{model}.log",
+    benchmark:
+        "results/timings/predict/{study}/{model}.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Predicting with {wildcards.model} on {wildcards.study}, and scoring."
+    script:
+        "../scripts/predict.py"

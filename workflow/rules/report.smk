@@ -1,0 +1,49 @@
+rule figures:
+    input:
+        expand("results/{name}.tsv", name=["summary", "comparison", "importance", "random_effects", "deconfounding"]),
+        "results/data/{study}.npz",
+    output:
+        touch("results/figures/.{study}.done"),
+    params:
+        config=config,
+        code=code("armed.plotting.draw"),
+    log:
+        "results/logs/figures/{study}.log",
+    benchmark:
+        "results/timings/figures/{study}.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Drawing the figures of {wildcards.study}."
+    script:
+        "../scripts/figures.py"
+
+
+rule report:
+    input:
+        expand("results/{table}.tsv", table=TABLES),
+        expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding"]),
+        expand("results/figures/.{study}.done", study=STUDIES),
+    output:
+        "results/report.html",
+    params:
+        config=config,
+        code=code("armed.report"),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/timings/report.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Writing the tables and the report."
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,51 @@
+rule collect:
+    input:
+        lambda wildcards: parts(wildcards.table),
+    output:
+        "results/{table}.tsv",
+    params:
+        code=code("armed.jobs.collect"),
+    log:
+        "results/logs/collect/{table}.log",
+    benchmark:
+        "results/timings/collect/{table}.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    message:
+        "Collecting {wildcards.table}."
+    script:
+        "../scripts/collect.py"
+
+
+rule summarise:
+    input:
+        metrics="results/metrics.tsv",
+        cluster_metrics="results/cluster_metrics.tsv",
+        importance="results/importance.tsv",
+        published=workflow.source_path("../../config/published_results.csv"),
+    output:
+        summary="results/summary.tsv",
+        comparison="results/comparison.tsv",
+        paired_tests="results/paired_tests.tsv",
+        deconfounding="results/deconfounding.tsv",
+    params:
+        config=config,
+        code=code("armed.jobs.collect"),
+    log:
+        "results/logs/summarise.log",
+    benchmark:
+        "results/timings/summarise.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    message:
+        "Summarising, testing and comparing with the published numbers."
+    script:
+        "../scripts/summarise.py"

@@ -1,0 +1,10 @@
+"""Draw a study's figures."""
+
+from pathlib import Path
+
+import _job
+
+_job.start(snakemake)
+from armed.plotting.draw import draw_study
+
+draw_study(snakemake.wildcards.study, Path("results"), snakemake.params.config)

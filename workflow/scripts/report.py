@@ -1,0 +1,10 @@
+"""Write the tables for readers and the report."""
+
+from pathlib import Path
+
+import _job
+
+_job.start(snakemake)
+from armed.report import build_report
+
+build_report(Path("results"), snakemake.params.config, Path(snakemake.output[0]))
