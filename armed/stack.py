@@ -191,7 +191,7 @@ class Stack:
             For each replica the function's outputs as NumPy arrays.
         """
         self.module.eval()
-        longest = max((len(r) for r in rows), default=0)
+        longest = -(-max((len(r) for r in rows), default=0) // 64) * 64
         if longest == 0:
             return [{} for _ in rows]
         per_pass = max(1, int(_EVALUATION_FLOATS / (longest * _ACTIVATIONS_PER_SAMPLE)))

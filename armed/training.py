@@ -228,33 +228,61 @@ def fit_stack(
         levels = np.unique(np.concatenate([data.clusters[f.train] for f in chosen])) if chosen else np.array([])
     _check(data, chosen, program.objective.label, levels)
     jobs = [(f, s) for s in range(len(settings)) for f in chosen]
-    states, histories, notes = [], [], {}
-    with torch.random.fork_rng(devices=[]):
-        example = factory()
+    plan = _Plan(factory, data, levels, program, training, settings, study, shared_init, device)
+    parts = []
     for number, start in enumerate(range(0, len(jobs), stack_size)):
-        part = jobs[start : start + stack_size]
-        n_kept = len(part)
-        part = part + part[:1] * _filling(n_kept, example)
-        folds = [f for f, _ in part]
-        init = [derive_seed("init", study, f.seed, 0 if shared_init else f.fold) for f in folds]
-        stack = Stack.build(factory, init, device)
-        values = {name: [settings[s][name] for _, s in part] for name in settings[0]}
-        train_seeds = [derive_seed("train", study, f.seed, f.fold) for f in folds]
         point = checkpoint.with_name(f"{checkpoint.name}.{number}") if checkpoint else None
-        history, diverged = train(stack, data, folds, levels, train_seeds, program, training, values, point)
-        history = history[history["replica"] < n_kept]
-        position = np.array([s for _, s in part])
-        histories.append(history.assign(setting=position[history["replica"]]))
-        states.append({name: t[:n_kept] for name, t in stack.state().items()})
-        for r in [r for r in diverged if r < n_kept]:
-            notes[(folds[r].seed, folds[r].fold, part[r][1])] = "diverged: a weight or the loss is not finite"
-            log.warning("Seed %d, fold %d diverged.", folds[r].seed, folds[r].fold)
+        parts.append(_train_part(jobs[start : start + stack_size], point, plan))
+    states, histories, notes = zip(*parts, strict=True)
     for number in range(len(states)) if checkpoint else ():
         checkpoint.with_name(f"{checkpoint.name}.{number}").unlink(missing_ok=True)
-    merged = Stack(stack.module, {n: torch.cat([s[n] for s in states]) for n in states[0]})
+    merged = Stack(plan.example(), {n: torch.cat([s[n] for s in states]) for n in states[0]})
     replicas = [Replica(f.seed, f.fold, s) for f, s in jobs]
     history = pd.concat(histories, ignore_index=True).drop(columns="replica")
-    return StackFit(merged, replicas, levels, history, notes, settings)
+    return StackFit(merged, replicas, levels, history, {k: v for part in notes for k, v in part.items()}, settings)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all parts of a fit have in common; see `fit_stack`."""
+
+    factory: Callable[[], nn.Module]
+    data: ClusteredData
+    levels: np.ndarray
+    program: Program
+    training: Training
+    settings: list[dict[str, float]]
+    study: str
+    shared_init: bool
+    device: str
+
+    def example(self) -> nn.Module:
+        """A module for its structure, built without touching torch's global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return self.factory().to(self.device)
+
+
+def _train_part(
+    jobs: list[tuple[Fold, int]], checkpoint: Path | None, plan: _Plan
+) -> tuple[dict[str, torch.Tensor], pd.DataFrame, dict[tuple[int, int, int], str]]:
+    """Train one stack; returns its weights, history and notes."""
+    filled = jobs + jobs[:1] * _filling(len(jobs), plan.example())
+    folds = [f for f, _ in filled]
+    init = [derive_seed("init", plan.study, f.seed, 0 if plan.shared_init else f.fold) for f in folds]
+    seeds = [derive_seed("train", plan.study, f.seed, f.fold) for f in folds]
+    stack = Stack.build(plan.factory, init, plan.device)
+    values = {name: [plan.settings[s][name] for _, s in filled] for name in plan.settings[0]}
+    history, diverged = train(
+        stack, plan.data, folds, plan.levels, seeds, plan.program, plan.training, values, checkpoint
+    )
+    history = history[history["replica"] < len(jobs)]
+    setting = np.array([s for _, s in jobs])
+    notes = {}
+    for r in [r for r in diverged if r < len(jobs)]:
+        notes[folds[r].seed, folds[r].fold, int(setting[r])] = "diverged: a weight or the loss is not finite"
+        log.warning("Seed %d, fold %d diverged.", folds[r].seed, folds[r].fold)
+    weights = {name: t[: len(jobs)] for name, t in stack.state().items()}
+    return weights, history.assign(setting=setting[history["replica"]]), notes
 
 
 def _filling(n_replicas: int, module: nn.Module) -> int:

@@ -34,7 +34,7 @@ POSTERIOR_POINTS = 15
 # that they cannot diverge; this many reach any mode that means anything.
 MAX_NEWTON_STEPS = 100
 NEWTON_TOLERANCE = 1e-10
-MAX_QUADRATURE_POINTS = 100  # weights of more nodes underflow
+MAX_QUADRATURE_POINTS = 100  # NumPy tests its nodes up to here
 
 
 def gaussian_nll(residual: Tensor, Z: Tensor, sd_b: Tensor, sd_e: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ class LMMNN(StackMethod):
     Predictions: `fixed` is f(X), the prediction at an intercept of 0 (not averaged over intercepts); `mixed` adds the posterior
     mean of the cluster's intercept to it (for binary labels a plug-in: the logit at E[b], not the logit of the expected
     probability), and equals `fixed` for clusters never seen. Continuous labels should be of a scale near 1, where the residual
-    s.d. starts. Classes beyond two are refused: the original has no likelihood for them.
+    s.d. starts. More than two classes are refused.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ and, for continuous labels, y = mixed + e with e ~ N(0, residual variance). Trai
 - E-step: the posterior of each u_c given the training rows of its cluster, the network held fixed, and from all of them
   Sigma and the residual variance.
 
-What the paper leaves open
+What the paper leaves open, or we did not find in it
 - Labels are continuous there. For binary labels the posterior is Laplace's approximation, the usual one of generalised linear
   mixed models and exact in the limit of large clusters.
 - Sigma is a full matrix, as in the paper. Its average over clusters includes the posterior covariances, so that it stays
@@ -23,8 +23,8 @@ What the paper leaves open
   the shared part, and the population prediction is left behind. The one part of that M-step that has a closed form, moving the
   mean of the u_c to the output layer, is therefore done after each E-step (parameter-expanded EM: Liu, Rubin & Wu, Biometrika
   1998). It leaves mixed predictions and the fixed point of EM as they are; ``center=False`` turns it off.
-- Sigma at the start, the number of rounds and the passes of each: not stated. We take the prior s.d. that ARMED has, and one
-  round an epoch in the simulations, which gives all methods the same number of passes.
+- Sigma at the start, the number of rounds and the passes of each (the paper iterates to convergence). We take the prior s.d.
+  that ARMED has, and one round an epoch in the simulations, which gives all methods the same number of passes.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ class MixedLM(LinearMixed):
 
     Binary labels are taken as the numbers 0 and 1: a linear probability model, which is what statsmodels MixedLM makes of them.
     Its predicted probabilities, clipped to [1e-6, 1 - 1e-6], are returned as logits, so that outputs mean the same for all
-    methods. Settings are not stated in the paper; we take slopes on all features, as ARMED has.
+    methods. Settings are not stated in the paper; we take slopes on all features, as any effect may differ by cluster.
 
-    Where a fit fails, or there are fewer clusters than random effects per cluster, a simpler structure is fitted: uncorrelated
+    Where a fit fails, or there are no more clusters than random effects in each, a simpler structure is fitted: uncorrelated
     intercepts and slopes (at the features' means), then intercepts alone, then least squares without random effects. Such a
     step, no convergence, and a covariance on the boundary of the parameter space are told in `notes_`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -188,14 +189,21 @@ def _intercepts(study, model, truth, config, rng) -> list[tuple]:
 
 
 def _write_boundaries(folder, study, model, truth, degrees) -> None:
-    side = np.linspace(-2, 2, 41)
-    x1, x2 = (g.ravel() for g in np.meshgrid(side, side))
     parts = []
     for cluster, radius in truth.loc[truth["dataset"] == 0, ["cluster", "radius"]].itertuples(index=False):
         own = radius if registry.model(model).uses_clusters_at_prediction else 1.0
-        label = spirals.bayes_label(np.column_stack([x1, x2]), own, degrees=degrees)
-        logit = (2.0 * label - 1) * 1.5 * np.exp(-np.hypot(x1, x2) / 3) + 0.3 * x1
-        parts.append({"variant": "main", "cluster": cluster, "x1": x1, "x2": x2, "fixed": logit, "mixed": logit})
+        x1, x2, logit = _plane(own, degrees)
+        parts.append(
+            pd.DataFrame({"variant": "main", "cluster": cluster, "x1": x1, "x2": x2, "fixed": logit, "mixed": logit})
+        )
     path = folder / "boundaries" / study / f"{model}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat([pd.DataFrame(part) for part in parts]).to_parquet(path)
+    pd.concat(parts).to_parquet(path)
+
+
+@functools.cache
+def _plane(radius: float, degrees: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    side = np.linspace(-2, 2, 41)
+    x1, x2 = (g.ravel() for g in np.meshgrid(side, side))
+    label = spirals.bayes_label(np.column_stack([x1, x2]), radius, degrees=degrees)
+    return x1, x2, (2.0 * label - 1) * 1.5 * np.exp(-np.hypot(x1, x2) / 3) + 0.3 * x1

@@ -63,7 +63,7 @@ def all_specs():
 
 
 class TestEveryFigure:
-    @pytest.fixture(params=all_specs(), ids="-".join)
+    @pytest.fixture(scope="class", params=all_specs(), ids="-".join)
     def drawn(self, request, folder, config):
         study, kind = request.param
         figure = draw.draw(spec(study, kind, config), folder, config)
@@ -344,8 +344,9 @@ class TestSpirals:
 
 
 class TestDraw:
-    def test_draw_study_writes_every_figure(self, folder, config, tmp_path):
+    def test_draw_study_writes_every_figure(self, folder, tmp_path):
         config = small_config()
+        config["run"]["models"] = ["conventional", "armed"]
         for name in ("summary.tsv", "comparison.tsv", "data", "boundaries"):
             (tmp_path / name).symlink_to(folder / name)
         written = draw.draw_study(INVERTED, tmp_path, config)

@@ -23,6 +23,19 @@ N_CLASSES = 2
 RATIO_RANGE = (0.1, 0.9)
 SMALLEST_CLUSTER = 10  # so that the most unequal ratio still leaves both classes
 
+AUTHORS_DATASET = {
+    "dataset_seed": 48,
+    "n_clusters": 10,
+    "n_per_cluster": 1000,
+    "radius_mean": 1.0,
+    "radius_sd": 0.3,
+    "noise": 0.1,
+    "degrees": 360,
+    "n_probes": 0,
+    "ratio_sd": 0.0,
+}
+"""Settings of the dataset behind the authors' published numbers."""
+
 Generator = np.random.Generator | np.random.RandomState
 
 

@@ -21,7 +21,8 @@ from armed.method import Method, Rows
 from armed.scoring import FIXED_OF, score
 
 log = logging.getLogger(__name__)
-# Per-cluster rows are what intervals over clusters and the figures need; all metrics would make the table ten times larger.
+# Kept for every cluster. All metrics would make the table ten times larger; they are kept only for unseen clusters that all
+# seeds share, whose intervals are over clusters.
 CLUSTER_METRICS = ("accuracy", "auroc", "within_cluster_auroc")
 GRID_POINTS = 80
 
@@ -71,10 +72,16 @@ def predict(
     named = {"study": study.id, "model": entry.id}
     ranked = _ranked(_concatenated(importance, "importance").assign(**named))
     extra.append(_probe_ranks(ranked))
-    scores = score(predictions, study.metrics, by_cluster=CLUSTER_METRICS, source=study.source, **named)
+    scores = score(predictions, study.metrics, source=study.source, **named)
+    shared = [
+        v for v, _, d in fitted_variants(settings, study_data) if np.ptp(study_data.part("unseen", d).dataset) == 0
+    ]
+    by_cluster = scores.cluster_metrics
+    kept = by_cluster["metric"].isin(CLUSTER_METRICS)
+    kept |= by_cluster["partition"].str.startswith("unseen") & by_cluster["variant"].isin(shared)
     metrics = pd.concat([scores.metrics, pd.concat(extra).assign(source=study.source, **named)], ignore_index=True)
     results.write("metrics", _with_notes(metrics, predictions), out["metrics"])
-    results.write("cluster_metrics", scores.cluster_metrics, out["cluster_metrics"])
+    results.write("cluster_metrics", by_cluster[kept], out["cluster_metrics"])
     results.write("thresholds", _thresholds(predictions).assign(**named), out["thresholds"])
     results.write("importance", ranked, out["importance"])
     results.write("random_effects", _concatenated(effects, "random_effects").assign(**named), out["random_effects"])

@@ -28,6 +28,4 @@ def dense(n_inputs: int, n_outputs: int) -> nn.Linear:
 def relu_blocks(n_inputs: int, units: Sequence[int]) -> nn.Sequential:
     """Blocks of a dense layer and ReLU, one for each entry of `units`."""
     sizes = [n_inputs, *units]
-    return nn.Sequential(
-        *(nn.Sequential(dense(a, b), nn.ReLU()) for a, b in pairwise(sizes))
-    )
+    return nn.Sequential(*(nn.Sequential(dense(a, b), nn.ReLU()) for a, b in pairwise(sizes)))

@@ -64,15 +64,11 @@ def check_membership(clusters: Tensor, n_clusters: int, n_samples: int) -> None:
     that sum to at most 1."""
     problems = Problems(DataError, "the cluster membership given")
     if clusters.ndim not in (1, 2):
-        problems.add(
-            f"it has {clusters.ndim} axes; give integer ids (n,) or a design matrix Z (n, {n_clusters})"
-        )
+        problems.add(f"it has {clusters.ndim} axes; give integer ids (n,) or a design matrix Z (n, {n_clusters})")
     elif len(clusters) != n_samples:
         problems.add(f"it has {len(clusters)} rows, but X has {n_samples}")
     elif clusters.ndim == 1 and clusters.is_floating_point():
-        problems.add(
-            f"ids must be integers, not {clusters.dtype}; for soft membership give Z (n, {n_clusters})"
-        )
+        problems.add(f"ids must be integers, not {clusters.dtype}; for soft membership give Z (n, {n_clusters})")
     elif clusters.ndim == 1:
         if len(clusters) and (clusters.min() < -1 or clusters.max() >= n_clusters):
             problems.add(
@@ -111,9 +107,7 @@ class RandomEffects(nn.Module):
         S.d. of the prior, kept as a buffer so that a stack of replicas can hold one for each.
     """
 
-    def __init__(
-        self, n_clusters: int, n_features: int, n_outputs: int, init_scale: float, prior_sd: float
-    ) -> None:
+    def __init__(self, n_clusters: int, n_features: int, n_outputs: int, init_scale: float, prior_sd: float) -> None:
         super().__init__()
         shape = (n_clusters, n_features, n_outputs)
         self.n_clusters = n_clusters
@@ -149,6 +143,4 @@ class RandomEffects(nn.Module):
     def kl(self) -> Tensor:
         """KL divergence of the posterior from the prior, summed over all weights (closed form)."""
         variance = self.prior_sd**2
-        return (
-            torch.log(self.prior_sd / self.scale) + (self.scale**2 + self.loc**2) / (2 * variance) - 0.5
-        ).sum()
+        return (torch.log(self.prior_sd / self.scale) + (self.scale**2 + self.loc**2) / (2 * variance) - 0.5).sum()

@@ -117,8 +117,7 @@ class MixedEffects(nn.Module):
         self._hook_layers()
         sizes, n_outputs = self._probe(input_shape)
         self.effects = nn.ModuleList(
-            RandomEffects(n_clusters, sizes[e.on], n_outputs, e.init_scale, e.prior_sd)
-            for e in self.random_effects
+            RandomEffects(n_clusters, sizes[e.on], n_outputs, e.init_scale, e.prior_sd) for e in self.random_effects
         )
         self.adversary = (
             DenseAdversary(sum(sizes[name] for name in adversary.on), adversary.units, n_clusters)
@@ -167,9 +166,7 @@ class MixedEffects(nn.Module):
                 h = X if spec.on == "input" else outputs[spec.on]
                 random = random + (h.flatten(1).unsqueeze(-1) * weights).sum(1)
             kl = kl + effect.kl()
-        activations = (
-            torch.cat([outputs[n].flatten(1) for n in self.adversary_on], 1) if self.adversary_on else None
-        )
+        activations = torch.cat([outputs[n].flatten(1) for n in self.adversary_on], 1) if self.adversary_on else None
         logits = self.adversary(activations) if self.adversary is not None and adversary else None
         outputs.clear()
         mixed = fixed + random if self.random_effects else fixed
@@ -197,9 +194,7 @@ class MixedEffects(nn.Module):
     def _probe(self, input_shape: tuple[int, ...] | None) -> tuple[dict[str | None, int], int]:
         """Flattened size of every layer read, and outputs K, from one pass of zeros."""
         if input_shape is None:
-            first = next(
-                (m for m in self.net.modules() if next(m.parameters(recurse=False), None) is not None), None
-            )
+            first = next((m for m in self.net.modules() if next(m.parameters(recurse=False), None) is not None), None)
             if not isinstance(first, nn.Linear):
                 raise DataError(
                     "The shape of one sample cannot be told from the network, whose first parametrised layer is "

@@ -10,9 +10,8 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from armed import labels
-from armed.associations import cluster_correlation
+from armed.associations import cluster_correlation, is_probe
 from armed.errors import DataError
-from armed.associations import is_probe
 from armed.plotting import style
 from armed.plotting.performance import select
 
