@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class EarlyStopping:
-    """Best validation score and weights of each replica."""
+    """Best validation score and weights of each replica; the last weights where no score was ever defined."""
 
     def __init__(self, stack: Stack, patience: int, monitor: str) -> None:
         self.patience, self.sign = patience, -1.0 if monitor == "loss" else 1.0
@@ -34,16 +38,18 @@ class EarlyStopping:
         self.weights = stack.state()
 
     def update(self, stack: Stack, score: np.ndarray) -> np.ndarray:
-        """Take in the scores of an epoch; returns which replicas improved."""
+        """Take in the scores of an epoch; returns whose weights of this epoch are kept."""
         better = (self.sign * score > self.best) & ~self.stopped
         self.best = np.where(better, self.sign * score, self.best)
-        self.waited = np.where(better, 0, self.waited + 1)
+        # A score that was never defined (no validation rows, divergence from the start) cannot stop a replica.
+        undefined = np.isneginf(self.best)
+        self.waited = np.where(better | undefined, 0, self.waited + 1)
         self.stopped |= self.waited >= self.patience
-        mask = torch.as_tensor(better, device=stack.device)
+        mask = torch.as_tensor(better | undefined, device=stack.device)
         for name, value in stack.state_views().items():
             kept = self.weights[name]
             kept.copy_(torch.where(mask.view(-1, *[1] * (kept.ndim - 1)), value, kept))
-        return better
+        return better | undefined
 
     def state(self) -> dict:
         return {
@@ -80,8 +86,9 @@ def train(
     if training.patience is not None and any(len(f.validation) for f in folds):
         stopping = EarlyStopping(stack, training.patience, training.monitor)
     history: list[pd.DataFrame] = []
+    setup = _fingerprint(state, program, training, folds) if checkpoint else ""
     program.start(state)
-    first = _resume(checkpoint, state, stopping, history)
+    first = _resume(checkpoint, setup, state, stopping, history)
     bar = tqdm(
         range(first, training.epochs),
         initial=first,
@@ -96,22 +103,42 @@ def train(
         record = {"replica": np.arange(stack.size), "seed": [f.seed for f in folds]}
         record |= {"fold": [f.fold for f in folds], "epoch": epoch, "loss": loss}
         score, kept = np.full(stack.size, np.nan), np.full(stack.size, epoch == training.epochs - 1)
+        running = np.full(stack.size, True)
         if stopping is not None:
+            running = ~stopping.stopped
             program.before_validation(state)
             score = _validation_scores(state, program, folds, codes, training.monitor)
             kept = stopping.update(stack, score)
-        history.append(pd.DataFrame({**record, "validation": score, "kept": kept}))
-        _save_checkpoint(checkpoint, state, stopping, history, epoch)
+        # A replica that stopped waits for the others; what it would have done meanwhile is no part of its history.
+        history.append(pd.DataFrame({**record, "validation": score, "kept": kept})[running])
+        _save_checkpoint(checkpoint, setup, state, stopping, history, epoch)
         if stopping is not None and stopping.stopped.all():
             break
     if stopping is not None:
         stack.load(stopping.weights)
     program.finish(state)
-    return pd.concat(history, ignore_index=True), _diverged(stack)
+    whole = pd.concat(history, ignore_index=True)
+    last = whole[whole["kept"]].groupby("replica")["epoch"].transform("max")
+    whole["kept"] = whole["kept"] & (whole["epoch"] == last.reindex(whole.index))
+    return whole, _diverged(stack, whole)
 
 
 def _epoch(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> np.ndarray:
     """One pass over the training rows; mean loss of each replica (R,)."""
+    with _seeded(state, epoch):
+        return _steps(state, program, batch_size, codes, epoch)
+
+
+@contextmanager
+def _seeded(state: State, epoch: int) -> Iterator[None]:
+    """Layers that draw at random themselves (dropout) do so from a seed, and leave the caller's generator as it was."""
+    device = state.stack.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed((state.seeds[0] + epoch) % 2**63)
+        yield
+
+
+def _steps(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> np.ndarray:
     stack, pool = state.stack, state.pool
     stack.module.train()
     n_noise = getattr(stack.module, "n_noise", 0)
@@ -131,9 +158,20 @@ def _epoch(state: State, program: Program, batch_size: int, codes: np.ndarray, e
         batch = Batch(pool.X[rows], pool.y[rows], pool.codes[rows], noise[step])
         # Replicas with fewer batches wait for the others without changing.
         active = None if (n_steps > step).all() else torch.from_numpy(n_steps > step).to(stack.device)
-        loss = program.step(state, batch, active)
+        loss = _step(state, program, batch, active)
         total += loss if active is None else torch.where(active, loss, 0.0)
     return (total.cpu() / torch.from_numpy(n_steps)).numpy()
+
+
+def _step(state: State, program: Program, batch: Batch, active: torch.Tensor | None) -> torch.Tensor:
+    """One step; running statistics of replicas that wait stay too."""
+    if active is None:
+        return program.step(state, batch, active)
+    before = {name: b.clone() for name, b in state.stack.buffers.items()}
+    loss = program.step(state, batch, active)
+    for name, b in state.stack.buffers.items():
+        b.copy_(torch.where(active.view(-1, *[1] * (b.ndim - 1)), b, before[name]))
+    return loss
 
 
 def _fill(array: np.ndarray, length: int) -> np.ndarray:
@@ -148,8 +186,11 @@ def _validation_scores(
     scores = np.full(len(folds), np.nan)
     for i, (r, out) in enumerate(zip(rows, outputs, strict=True)):
         y = state.pool.y[r].cpu()
+        if not len(r) or not np.isfinite(out["mixed"]).all():
+            continue
         if monitor == "auprc":
-            scores[i] = average_precision_score(y.numpy(), out["mixed"][:, 0])
+            # Not defined without positives.
+            scores[i] = average_precision_score(y.numpy(), out["mixed"][:, 0]) if y.any() else np.nan
         else:
             scores[i] = label_loss(program.objective.label, torch.from_numpy(out["mixed"]), y).mean()
     return scores
@@ -164,8 +205,32 @@ def _hyper_tensors(
     return {name: torch.tensor(v, dtype=torch.float32, device=stack.device) for name, v in full.items()}
 
 
+def _fingerprint(state: State, program: Program, training, folds: list[Fold]) -> str:
+    """Digest of all that decides what a training gives: a checkpoint of anything else must not be continued from."""
+    plain = {k: v for k, v in vars(program).items() if isinstance(v, int | float | str | None)}
+    settings = {
+        "program": [type(program).__qualname__, plain, repr(program.objective)],
+        "training": repr(training),
+        "module": repr(state.stack.module),
+        "seeds": state.seeds,
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    used = np.unique(np.concatenate([r for f in folds for r in (f.train, f.validation)]))
+    arrays = [r for f in folds for r in (f.train, f.validation)]
+    arrays += [t[torch.from_numpy(used)].cpu().numpy() for t in (state.pool.X, state.pool.y, state.pool.codes)]
+    arrays += [t.cpu().numpy() for tensors in (state.hyper, state.stack.state_views()) for t in tensors.values()]
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def _save_checkpoint(
-    path: Path | None, state: State, stopping: EarlyStopping | None, history: list[pd.DataFrame], epoch: int
+    path: Path | None,
+    setup: str,
+    state: State,
+    stopping: EarlyStopping | None,
+    history: list[pd.DataFrame],
+    epoch: int,
 ) -> None:
     if path is None:
         return
@@ -175,20 +240,22 @@ def _save_checkpoint(
         "main": state.main.state(),
         "adversary": state.adversary.state() if state.adversary else None,
         "stopping": stopping.state() if stopping else None,
-        "seeds": state.seeds,
+        "setup": setup,
         "history": {c: pd.concat(history)[c].tolist() for c in history[0].columns},
     }
     with atomic(path) as temporary:
         torch.save(content, temporary)
 
 
-def _resume(path: Path | None, state: State, stopping: EarlyStopping | None, history: list[pd.DataFrame]) -> int:
-    """Continue from a checkpoint of the same replicas; returns the first epoch to train."""
+def _resume(
+    path: Path | None, setup: str, state: State, stopping: EarlyStopping | None, history: list[pd.DataFrame]
+) -> int:
+    """Continue from a checkpoint of the same training; returns the first epoch to train."""
     if path is None or not path.exists():
         return 0
     content = torch.load(path, weights_only=True)
-    if content["seeds"] != state.seeds:
-        log.warning("%s belongs to other replicas; training starts anew.", path)
+    if content.get("setup") != setup:
+        log.warning("%s belongs to other replicas, data or settings; training starts anew.", path)
         return 0
     state.stack.load(content["state"])
     state.main.load(content["main"])
@@ -201,9 +268,11 @@ def _resume(path: Path | None, state: State, stopping: EarlyStopping | None, his
     return content["epoch"] + 1
 
 
-def _diverged(stack: Stack) -> list[int]:
+def _diverged(stack: Stack, history: pd.DataFrame) -> list[int]:
+    """Replicas with a weight or a loss that is not finite."""
     finite = torch.ones(stack.size, dtype=torch.bool, device=stack.device)
     for value in stack.state_views().values():
         if value.is_floating_point():
             finite &= torch.isfinite(value).reshape(stack.size, -1).all(1)
-    return (~finite).nonzero().flatten().tolist()
+    lost = history.loc[~np.isfinite(history["loss"]), "replica"]
+    return sorted({*(~finite).nonzero().flatten().tolist(), *lost.tolist()})

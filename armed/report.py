@@ -16,6 +16,7 @@ from PIL import Image
 
 from armed import config as configuration
 from armed import labels, reproducibility, results, schemas, tables
+from armed.files import atomic
 from armed.findings import findings
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
@@ -61,7 +62,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         stand_ins=_stand_ins(found["metrics"]),
         studies=[_study(study, found, results_dir, config) for study in studies],
     )
-    with reproducibility.written_whole(out) as part:
+    with atomic(out) as part:
         part.write_text(page, encoding="utf-8")
     size = len(page.encode())
     if size > LARGEST_PAGE:
@@ -105,7 +106,7 @@ def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: M
             lines.append((labels.model(model), what, reason))
     undefined = rows[rows["value"].isna()]
     for (model, variant, note), cells in undefined.groupby(["model", "variant", "note"], sort=False):
-        what = f"{_join(labels.metric(m) for m in cells['metric'].unique())} ({len(cells)} cells)"
+        what = f"{_join(labels.metric(m) for m in cells['metric'].unique())} ({len(cells)} cell{'s' if len(cells) > 1 else ''})"
         lines.append((labels.model(model, variant, study), what, note))
     return pd.DataFrame(lines, columns=["Model", "What", "Reason"])
 

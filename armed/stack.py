@@ -19,6 +19,10 @@ from torch.func import functional_call, vmap
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
 _EVALUATION_FLOATS = 2e7
 _ACTIVATIONS_PER_SAMPLE = 64
+# Rows are filled up to a multiple of this, so that a row's result does not depend on where it stands among them.
+_ROW_BLOCK = 64
+# Networks above this size train and are evaluated in stacks as they are: filling up would cost more than it is worth.
+SMALL_NETWORK = 100_000
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class Stack:
     def __init__(self, module: nn.Module, state: dict[str, Tensor]) -> None:
         self.module = module
         self.module.check_inputs = False
-        names = {name for name, _ in module.named_parameters()}
+        # Frozen parameters are held with the buffers: no step changes them.
+        names = {name for name, p in module.named_parameters() if p.requires_grad}
         adversary = {name: t for name, t in state.items() if name in names and name.startswith("adversary.")}
         main = {name: t for name, t in state.items() if name in names and name not in adversary}
         self.main = Parameters(main)
@@ -158,7 +163,10 @@ class Stack:
     def replica(self, r: int) -> nn.Module:
         """A copy of the module with the weights of replica `r`, in evaluation mode."""
         module = copy.deepcopy(self.module)
-        module.load_state_dict({name: t[r] for name, t in self.state_views().items()})
+        state = self.state_views()
+        with torch.no_grad():
+            for name, t in _named_tensors(module):  # not load_state_dict: tied weights, buffers that are not persistent
+                t.copy_(state[name][r])
         module.check_inputs = True
         return module.eval()
 
@@ -191,30 +199,41 @@ class Stack:
             For each replica the function's outputs as NumPy arrays.
         """
         self.module.eval()
-        longest = -(-max((len(r) for r in rows), default=0) // 64) * 64
-        if longest == 0:
-            return [{} for _ in rows]
-        per_pass = max(1, int(_EVALUATION_FLOATS / (longest * _ACTIVATIONS_PER_SAMPLE)))
-        results: list = []
-        params, buffers = self.state_views(), self.buffers
-        params = {name: t for name, t in params.items() if name not in buffers}
-        index = torch.arange(self.size) if replicas is None else torch.as_tensor(list(replicas))
-        for start in range(0, len(index), per_pass):
-            part = slice(start, start + per_pass)
-            chosen = index[part].to(X.device)
-            ids = torch.as_tensor(np.stack([_pad(r, longest) for r in rows[part]]), device=X.device)
-            membership = torch.as_tensor(np.stack([_pad(c, longest) for c in clusters[part]]), device=X.device)
-            membership = membership.float() if membership.is_floating_point() else membership.long()
-            out = self.vmap(
-                lambda p, b, x, c: function(self, p, b, x, c),
-                {name: t[chosen] for name, t in params.items()},
-                {name: t[chosen] for name, t in buffers.items()},
-                X[ids],
-                membership,
-            )
-            for i, r in enumerate(rows[part]):
-                results.append({name: t[i, : len(r)].detach().cpu().numpy() for name, t in out.items()})
+        index = list(range(self.size)) if replicas is None else list(replicas)
+        # Replicas go together with those of as many rows: another shape may take another kernel, which rounds differently.
+        groups: dict[int, list[int]] = {}
+        for i, r in enumerate(rows):
+            groups.setdefault(_ROW_BLOCK * max(1, -(-len(r) // _ROW_BLOCK)), []).append(i)
+        results: list = [None] * len(rows)
+        for length, members in groups.items():
+            per_pass = max(2, int(_EVALUATION_FLOATS / (length * _ACTIVATIONS_PER_SAMPLE)))
+            for start in range(0, len(members), per_pass):
+                part = members[start : start + per_pass]
+                if len(part) == 1 and self.main.flat.numel() <= SMALL_NETWORK * self.size:
+                    part = part * 2  # so does a batch of one matrix
+                ids = np.stack([_pad(rows[i], length) for i in part])
+                membership = np.stack([_pad(clusters[i], length) for i in part])
+                out = self._evaluate(function, X, ids, membership, [index[i] for i in part])
+                for position, i in enumerate(part):
+                    results[i] = {name: t[position, : len(rows[i])] for name, t in out.items()}
         return results
+
+    def _evaluate(
+        self, function: Callable, X: Tensor, ids: np.ndarray, membership: np.ndarray, replicas: list[int]
+    ) -> dict[str, np.ndarray]:
+        """Outputs (R, n, ...) of some replicas on rows (R, n)."""
+        chosen = torch.as_tensor(replicas, device=X.device)
+        clusters = torch.as_tensor(membership, device=X.device)
+        clusters = clusters.float() if clusters.is_floating_point() else clusters.long()
+        state = {name: t[chosen] for name, t in self.state_views().items()}
+        out = self.vmap(
+            lambda p, b, x, c: function(self, p, b, x, c),
+            {name: t for name, t in state.items() if name not in self.buffers},
+            {name: t for name, t in state.items() if name in self.buffers},
+            X[torch.as_tensor(ids, device=X.device)],
+            clusters,
+        )
+        return {name: t.detach().cpu().numpy() for name, t in out.items()}
 
 
 def predictions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ import jinja2
 import pandas as pd
 
 from armed import labels
+from armed.files import atomic
 from armed.registry import MODELS
-from armed.reproducibility import written_whole
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
 _MISSING = "–"
@@ -78,14 +78,14 @@ def comparison_table(comparison: pd.DataFrame, study: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
-            "Published in": [labels.published(t) for t in rows["table"]],
-            "Clusters": [labels.partition_short(p) for p in rows["partition"]],
-            "Data": [_data(v, study) for v in rows["variant"]],
-            "Metric": [labels.metric(m) for m in rows["metric"]],
             "Paper": _intervals(rows, "published", "published_ci_low", "published_ci_high"),
             "Ours": _intervals(rows, "mean", "ci_low", "ci_high"),
             "Difference": [number(d, signed=True) for d in rows["delta"]],
             "Verdict": rows["verdict"].astype(str).tolist(),
+            "Published in": [labels.published(t) for t in rows["table"]],
+            "Clusters": [labels.partition_short(p) for p in rows["partition"]],
+            "Data": [_data(v, study) for v in rows["variant"]],
+            "Metric": [labels.metric(m) for m in rows["metric"]],
         }
     ).pipe(_without_constant, ("Data",))
 
@@ -187,7 +187,7 @@ def table(name: str, frame: pd.DataFrame, folder: Path, caption: str = "") -> tu
     written = []
     for kind, text in texts.items():
         written.append(Path(folder) / f"{name}.{kind}")
-        with written_whole(written[-1]) as part:
+        with atomic(written[-1]) as part:
             part.write_text(text, encoding="utf-8")
     return tuple(written)
 

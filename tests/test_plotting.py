@@ -62,14 +62,18 @@ def all_specs():
     return [(s.study, s.kind) for study in registry.STUDIES for s in figures(study, small_config())]
 
 
-class TestEveryFigure:
-    @pytest.fixture(scope="class", params=all_specs(), ids="-".join)
-    def drawn(self, request, folder, config):
-        study, kind = request.param
-        figure = draw.draw(spec(study, kind, config), folder, config)
-        figure.canvas.draw()
-        return figure
+@pytest.fixture(scope="module", params=all_specs(), ids="-".join)
+def drawn(request, folder, config):
+    study, kind = request.param
+    if kind == "boundaries":  # few models, with the longest names: laying out all panels takes seconds
+        config = small_config()
+        config["run"]["models"] = ["conventional", "mldg", "armed_no_adversary"]
+    figure = draw.draw(spec(study, kind, config), folder, config)
+    figure.canvas.draw()
+    return figure
 
+
+class TestEveryFigure:
     def test_nothing_covers_anything(self, drawn):
         renderer = drawn.canvas.get_renderer()
         axes = [ax for ax in drawn.axes if ax.axison]

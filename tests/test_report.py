@@ -219,7 +219,7 @@ class TestAbsent:
     def test_a_missing_model_and_an_undefined_value(self, frames, folder, config):
         absent = absent_cells(INVERTED, frames["metrics"], folder, config).set_index("Model")
         assert absent.loc["LMMNN", "What"] == "all" and "no finished fit" in absent.loc["LMMNN", "Reason"]
-        assert absent.loc["Logistic mixed model"].tolist() == ["Brier score (1 cells)", "no variance <p>"]
+        assert absent.loc["Logistic mixed model"].tolist() == ["Brier score (1 cell)", "no variance <p>"]
         assert len(absent) == 2
 
     def test_a_fit_without_scores_and_a_missing_variant(self, frames, folder, config, tmp_path):

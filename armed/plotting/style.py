@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from armed.reproducibility import written_whole
+from armed.files import atomic
 
 # Okabe & Ito's palette, safe for the common kinds of colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -134,7 +134,7 @@ def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
     with matplotlib.rc_context(RC):
         for kind in ("svg", "png"):
             target = path_stem.with_name(f"{path_stem.name}.{kind}")
-            with written_whole(target) as part:
+            with atomic(target) as part:
                 figure.savefig(part, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
             written.append(target)
     return tuple(written)
