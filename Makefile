@@ -6,20 +6,28 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
+# The lock of `flock` ends with its processes, so that a killed run leaves none behind; without flock Snakemake's own is used.
+FLOCK := $(shell command -v flock)
+LOCKED = $(if $(FLOCK),mkdir -p $(1) && $(FLOCK) --nonblock --conflict-exit-code 75 $(1)/.lock)
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete $(if $(FLOCK),--nolock)
+EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work in this folder; wait for it to end." >&2; exit $$status; }
 
-.PHONY: results smoke paper test lint setup clean
+.PHONY: results report smoke paper test lint setup clean
 
 results: setup  ## the default run: three simulations, tables, figures, report
-	$(SNAKEMAKE) --keep-going
+	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
+	@echo "Report: $(CURDIR)/results/report.html"
+
+report: setup  ## tables, figures and report from the fits that are there, absent ones listed
+	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going --configfile config/available.yaml $(EXPLAIN)
 	@echo "Report: $(CURDIR)/results/report.html"
 
 smoke: setup  ## two studies, three models, two seeds, two folds, in smoke/
-	$(SNAKEMAKE) --directory smoke --configfile config/smoke.yaml
+	@$(call LOCKED,smoke) env $(SNAKEMAKE) --directory smoke --configfile config/smoke.yaml $(EXPLAIN)
 	@echo "Report: $(CURDIR)/smoke/results/report.html"
 
 paper: setup  ## the paper's full scale, in paper/
-	$(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml
+	@$(call LOCKED,paper) env $(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml $(EXPLAIN)
 	@echo "Report: $(CURDIR)/paper/results/report.html"
 
 test: setup lint

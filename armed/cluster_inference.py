@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
-from armed.errors import ConfigError
+from armed.errors import ConfigError, DataError
 from armed.losses import Objective
 from armed.method import Rows
 from armed.models import MixedEffects
@@ -53,8 +53,8 @@ class ClusterInference(StackMethod):
         task = ClusteredData(
             kept.X, kept.codes(levels), np.full(len(kept), ""), feature_names=kept.feature_names, dataset=kept.dataset
         )
-        held = [self._hold_out(f, data) for f in folds]
-        inner = Splits(tuple(Fold(f.seed, f.fold, position[t], position[v], position[:0]) for f, t, v in held))
+        held = [self._hold_out(f, data, position) for f in folds]
+        inner = Splits(tuple(Fold(f.seed, f.fold, t, v, t[:0]) for f, t, v in held))
         super().fit(task, inner, seeds, checkpoint=checkpoint)
         self.levels_ = levels
         return self
@@ -67,13 +67,20 @@ class ClusterInference(StackMethod):
         X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index)
+        unknown = sorted(set(levels) - set(self.levels_))
+        if unknown:
+            raise DataError(
+                f"The Z-predictor was not trained on these clusters of the method: {', '.join(unknown[:5])}."
+            )
         order = np.searchsorted(self.levels_, levels)
         return {key: softmax(out["mixed"], axis=1)[:, order] for key, out in zip(keys, outputs, strict=True)}
 
-    def _hold_out(self, fold: Fold, data: ClusteredData) -> tuple[Fold, np.ndarray, np.ndarray]:
+    def _hold_out(self, fold: Fold, data: ClusteredData, position: np.ndarray) -> tuple[Fold, np.ndarray, np.ndarray]:
+        """Positions in the task's data of the rows to train on and of those held out, by subject."""
         rng = np.random.default_rng(derive_seed("cluster_inference", self.study, fold.seed, fold.fold))
         rows = np.concatenate([fold.train, fold.validation])
+        rows = rows[position[rows] >= 0]  # a validation row may be of a cluster that no training row has
         subjects = np.unique(data.subject[rows])
         held = rng.permutation(subjects)[: max(1, round(self.validation_fraction * len(subjects)))]
         mask = np.isin(data.subject[rows], held)
-        return fold, rows[~mask], rows[mask]
+        return fold, position[rows[~mask]], position[rows[mask]]

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold
+from armed.files import atomic
 from armed.losses import Objective, label_loss
 from armed.optimisers import Adam
 from armed.programs import Batch, Program, State
-from armed.files import atomic
 from armed.stack import Pool, Stack
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ def _steps(state: State, program: Program, batch_size: int, codes: np.ndarray, e
         active = None if (n_steps > step).all() else torch.from_numpy(n_steps > step).to(stack.device)
         loss = _step(state, program, batch, active)
         total += loss if active is None else torch.where(active, loss, 0.0)
-    return (total.cpu() / torch.from_numpy(n_steps)).numpy()
+    return (total.cpu().double() / torch.from_numpy(n_steps)).numpy()
 
 
 def _step(state: State, program: Program, batch: Batch, active: torch.Tensor | None) -> torch.Tensor:
@@ -207,11 +207,10 @@ def _hyper_tensors(
 
 def _fingerprint(state: State, program: Program, training, folds: list[Fold]) -> str:
     """Digest of all that decides what a training gives: a checkpoint of anything else must not be continued from."""
-    plain = {k: v for k, v in vars(program).items() if isinstance(v, int | float | str | None)}
     settings = {
-        "program": [type(program).__qualname__, plain, repr(program.objective)],
+        "program": [type(program).__qualname__, _plain(program), repr(program.objective)],
         "training": repr(training),
-        "module": repr(state.stack.module),
+        "module": [repr(state.stack.module), _plain(state.stack.module)],
         "seeds": state.seeds,
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -222,6 +221,10 @@ def _fingerprint(state: State, program: Program, training, folds: list[Fold]) ->
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _plain(holder: object) -> dict[str, str]:
+    return {k: repr(v) for k, v in vars(holder).items() if isinstance(v, int | float | str | tuple | None)}
 
 
 def _save_checkpoint(

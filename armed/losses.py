@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -96,5 +97,6 @@ def check_hyper(values: dict[str, float], problems: Problems) -> None:
     """Add a problem for every hyperparameter outside its domain."""
     for name, value in values.items():
         positive = name in ("learning_rate", "residual_sd", "prior_sd")
-        if not math.isfinite(value) or value < 0 or (positive and value == 0):
-            problems.add(f"{name} is {value}; expected a finite number {'above 0' if positive else 'of at least 0'}")
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
+            problems.add(f"{name} is {value!r}; expected a finite number {'above 0' if positive else 'of at least 0'}")

@@ -74,6 +74,10 @@ class RandomizedZ(ARMED):
     """
 
     def _membership(self, data, rows, new_clusters, cluster_inference):
+        if new_clusters != "infer":
+            super()._membership(
+                data, rows, new_clusters, cluster_inference
+            )  # refuses unseen clusters unless they are expected
         return {
             key: np.random.default_rng(derive_seed("randomise_z", self.study, *key)).integers(
                 len(self.levels_), size=len(r)

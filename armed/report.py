@@ -34,7 +34,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
     Parameters
     ----------
     results_dir : Path
-        Results folder (DESIGN 4): the tables, `figures/` and `runs/*/*/run.json`. What is absent is listed in the page.
+        Results folder: the tables, `figures/` and `runs/*/*/run.json`. What is absent is listed in the page.
     config : mapping
         The whole configuration of the run.
     out : Path
@@ -59,6 +59,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         runs=_html(_runs(studies, found["metrics"])),
         environment=_html(_environment(results_dir)),
         confidence=f"{config['statistics']['confidence']:.0%}",
+        tolerance=f"{config['statistics']['tolerance']:g}",
         stand_ins=_stand_ins(found["metrics"]),
         studies=[_study(study, found, results_dir, config) for study in studies],
     )
@@ -68,6 +69,32 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
     if size > LARGEST_PAGE:
         logger.warning("%s has %.1f MB, more than the %.0f MB meant", out, size / 1e6, LARGEST_PAGE / 1e6)
     logger.info("wrote %s (%.1f MB)", out, size / 1e6)
+
+
+def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
+    """Write the tables for readers of all studies into `results_dir`/tables, as tsv, html fragment and LaTeX.
+
+    Parameters
+    ----------
+    results_dir : Path
+        Results folder.
+    config : mapping
+        The whole configuration of the run.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    results_dir = Path(results_dir)
+    found = {name: _table(name, results_dir) for name in TABLES}
+    written = []
+    for study in configuration.selected_studies(config):
+        sources = found["summary"].loc[found["summary"]["study"] == study, "source"].unique()
+        caption = ". ".join([labels.study(study), *(labels.source(source) for source in sources)]) + "."
+        for name, frame in tables.study_tables(study, found, headline_metric(study)).items():
+            written += tables.table(name, frame, results_dir / "tables", caption)
+    return written
 
 
 def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: Mapping) -> pd.DataFrame:
@@ -196,6 +223,8 @@ def _environment(results_dir: Path) -> pd.DataFrame:
         told = [reproducibility.environment()]
     facts = {"Commit": "git_commit", "Python": "python", "Platform": "platform", "CPU cores": "cpu_count"}
     lines = [(name, _values(record.get(key) for record in told)) for name, key in facts.items()]
+    seconds = [record["wall_seconds"] for record in records if "wall_seconds" in record]
+    lines.append(("Time of all fits", f"{sum(seconds) / 60:.1f} min" if seconds else ""))
     lines.append(("Device", _values(record.get("device") for record in told)))
     for package in reproducibility.REPORTED_PACKAGES:
         lines.append((package, _values(record.get("packages", {}).get(package) for record in told)))

@@ -1,20 +1,17 @@
 """ARMED as scikit-learn estimators for tables: `ArmedClassifier` and `ArmedRegressor`.
 
-They train through `armed.methods.ARMED`, one model per `fit`. Cluster labels are an argument of `fit`, `predict` and `score`, and
-reach them inside pipelines and searches by scikit-learn's metadata routing.
+They train through `armed.methods.ARMED`, one model per `fit`. Cluster labels are an argument of `fit`, `predict` and `score`,
+and reach them inside pipelines and searches by scikit-learn's metadata routing.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -28,60 +25,23 @@ from armed.cluster_inference import ClusterInference
 from armed.data.clustered import ClusteredData, default_names
 from armed.data.splits import Fold, Splits
 from armed.errors import ArmedError, ConfigError, DataError, Problems, did_you_mean
-from armed.layers.adversary import Adversary
-from armed.layers.random_effects import RandomIntercept, RandomSlopes
-from armed.losses import check_hyper
 from armed.method import NEW_CLUSTERS
-from armed.methods import ARMED
-from armed.models import MixedEffects
+from armed.tabular import (
+    METHOD_SETTINGS,
+    TabularARMED,
+    check_network,
+    check_samples,
+    check_settings,
+    hold_out,
+    inference_settings,
+    schedule,
+)
 
 log = logging.getLogger(__name__)
 
 ONE_CLUSTER = "all"  # the cluster of every sample where none are given in fit
 NOT_GIVEN = "\x00not given"  # stands for no label at prediction; no label of a user can equal it
-OUTCOME_BINS = 4  # quartiles by which the samples held out of a continuous outcome are stratified
-INFERENCE_SETTINGS = ("hidden", "epochs", "batch_size", "learning_rate", "patience", "validation_fraction")
 EFFECT_COLUMNS = ["cluster", "effect", "feature", "mean", "sd"]
-
-
-class TabularARMED(ARMED):
-    """ARMED around a network of the user's, with each part of the model optional.
-
-    Parameters
-    ----------
-    net : torch.nn.Module or callable, optional
-        See `ArmedClassifier`.
-    intercept : bool
-    adversary_on : sequence of str, optional
-        See `ArmedClassifier`.
-    """
-
-    def __init__(self, *, net=None, intercept: bool = True, adversary_on=None, **settings: object) -> None:
-        super().__init__(**settings)
-        self.net = net
-        self.intercept = intercept
-        self.adversary_on = adversary_on
-
-    def build(self, n_features, n_clusters, n_outputs):
-        if isinstance(self.net, nn.Module):
-            net = copy.deepcopy(self.net)
-        elif self.net is not None:
-            net = self.net(n_features=n_features, n_outputs=n_outputs)
-        else:
-            net = self.mlp(n_features, n_outputs)
-        if n_clusters == 1:  # nothing varies between clusters: no random effects, and nothing for an adversary to tell
-            return MixedEffects(net, 1, input_shape=(n_features,))
-        effects = []
-        if self.slopes is not None:
-            effects.append(RandomSlopes(self.slopes, self.slope_init_scale, self.slope_prior_sd))
-        if self.intercept:
-            effects.append(RandomIntercept(self.intercept_init_scale, self.intercept_prior_sd))
-        on = self.adversary_on
-        if on is None:
-            on = [] if self.net is not None else [f"hidden.{i}" for i in range(len(net.hidden))]
-        reads = self.adversary_units is not None and self.lambda_g > 0 and len(on) > 0
-        adversary = Adversary(on, self.adversary_units) if reads else None
-        return MixedEffects(net, n_clusters, effects, adversary, input_shape=(n_features,))
 
 
 class _ArmedEstimator(BaseEstimator):
@@ -157,7 +117,7 @@ class _ArmedEstimator(BaseEstimator):
         DataError
             If the data cannot be used; all problems of its values are told at once, before any training.
         """
-        _check_settings(self)
+        check_settings(self.get_params())
         check = {"dtype": np.float64, "ensure_all_finite": False, "ensure_min_samples": 2}
         X = validate_data(self, X, y, **check) if y is None else validate_data(self, X, **check)
         y = column_or_1d(y, warn=True)
@@ -165,21 +125,22 @@ class _ArmedEstimator(BaseEstimator):
             log.info("%s.fit got no clusters: all samples are treated as one cluster.", type(self).__name__)
             clusters = np.full(len(X), ONE_CLUSTER)
         problems = Problems(DataError, "the training data")
-        labels, names = _check_samples(X, clusters, self._feature_names(), problems, y=y)
+        labels, names = check_samples(X, clusters, self._feature_names(), problems, y=y)
         coded = self._encode(y, problems)
         problems.raise_if_any()
         self.clusters_ = np.unique(labels)
         data = ClusteredData(X, coded, names, feature_names=self._feature_names())
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        fold = self._hold_out(data, seed)
+        fold = hold_out(data, 0.0 if self.patience is None else self.validation_fraction, seed)
         method = self._method(len(fold.train))
-        _check_network(method, X.shape[1], 1 if self._label() != "multiclass" else len(self.classes_))
+        check_network(method, X.shape[1], 1 if self._label() != "multiclass" else len(self.classes_))
         self.method_ = method.fit(data, Splits((fold,)))
         if method.notes_:
             raise ArmedError(
                 "The training diverged (a weight or the loss is not finite). Standardise X, or lower learning_rate "
                 f"({self.learning_rate}) or lambda_g ({self.lambda_g})."
             )
+        self._finish(data)
         self.history_ = method.history_.drop(columns=["seed", "fold"])
         self.cluster_inference_ = self._fit_cluster_inference(data, fold)
         self.random_effects_ = self._effects(dict(zip(names, labels, strict=True)))
@@ -195,7 +156,7 @@ class _ArmedEstimator(BaseEstimator):
             near = did_you_mean(new_clusters, NEW_CLUSTERS)
             problems.add(f"new_clusters is {new_clusters!r}; expected one of {known}.{near}")
         given = np.full(len(X), NOT_GIVEN) if clusters is None else clusters
-        _, names = _check_samples(X, given, self._feature_names(), problems)
+        _, names = check_samples(X, given, self._feature_names(), problems)
         problems.raise_if_any()
         if new_clusters == "error" and clusters is None:
             new_clusters = "population"
@@ -208,46 +169,16 @@ class _ArmedEstimator(BaseEstimator):
         return out.mixed.astype(np.float64)
 
     def _method(self, n_train: int) -> TabularARMED:
-        names = ("net", "slopes", "intercept", "adversary_units", "adversary_on", "lambda_F", "lambda_g", "lambda_K")
-        names += ("slope_prior_sd", "intercept_prior_sd", "slope_init_scale", "intercept_init_scale", "device")
-        settings = {name: getattr(self, name) for name in names}
-        training = {"epochs": int(self.epochs), "batch_size": min(int(self.batch_size), n_train)}
-        training |= {"learning_rate": float(self.learning_rate)}
-        training |= {"patience": None if self.patience is None else int(self.patience)}
-        return TabularARMED(**settings, label=self._label(), network={"hidden": tuple(self.hidden)}, training=training)
+        settings = {name: getattr(self, name) for name in METHOD_SETTINGS}
+        return TabularARMED(**settings, **schedule(self.get_params(), n_train), label=self._label())
 
     def _fit_cluster_inference(self, data: ClusteredData, fold: Fold) -> ClusterInference | None:
-        if self.infer_clusters is False or len(self.clusters_) == 1:
+        if not self.infer_clusters or len(self.clusters_) == 1:
             return None
-        given = {name: getattr(self, name) for name in INFERENCE_SETTINGS}
-        given["patience"] = 20 if self.patience is None else self.patience
-        given |= {} if self.infer_clusters is True else self.infer_clusters
-        network = {"hidden": tuple(given.pop("hidden"))}
-        fraction = given.pop("validation_fraction")
-        given["batch_size"] = min(int(given["batch_size"]), len(fold.train))
-        training = {k: int(v) if isinstance(v, Integral) else v for k, v in given.items()}
-        common = {"network": network, "training": training, "device": self.device}
-        return ClusterInference(validation_fraction=fraction, **common).fit(data, Splits((fold,)))
-
-    def _hold_out(self, data: ClusteredData, seed: int) -> Fold:
-        """Rows for training and for early stopping, the latter stratified by label x cluster."""
-        held = np.zeros(len(data), dtype=bool)
-        if self.patience is not None:
-            rng = np.random.default_rng(seed)
-            label = data.y
-            if not data.is_classification:
-                cuts = np.quantile(label, np.arange(1, OUTCOME_BINS) / OUTCOME_BINS)
-                label = np.searchsorted(cuts, label, side="right")
-            cluster = data.codes(data.levels)
-            order = np.lexsort((rng.random(len(data)), cluster, label))
-            steps = np.floor(np.arange(len(data) + 1) * self.validation_fraction + rng.random())
-            held[order[np.diff(steps) > 0]] = True
-            for group in (label, cluster):  # none may be absent from training
-                held &= (np.bincount(group[~held], minlength=group.max() + 1) > 0)[group]
-            if not held.any():
-                log.info("Too few samples to hold some out for early stopping: all %d epochs are run.", self.epochs)
-        rows = np.arange(len(data))
-        return Fold(seed, 0, rows[~held], rows[held], rows[:0])
+        settings = inference_settings(self.get_params())
+        common = schedule(settings, len(fold.train)) | {"device": self.device}
+        inference = ClusterInference(validation_fraction=settings["validation_fraction"], **common)
+        return inference.fit(data, Splits((fold,)))
 
     def _effects(self, labels: Mapping[str, object]) -> pd.DataFrame:
         table = self.method_.random_effects_
@@ -255,6 +186,9 @@ class _ArmedEstimator(BaseEstimator):
             return pd.DataFrame(columns=EFFECT_COLUMNS)
         table["cluster"] = np.array([labels[name] for name in table["cluster"]], dtype=self.clusters_.dtype)
         return table[EFFECT_COLUMNS].sort_values("cluster", kind="stable", ignore_index=True)
+
+    def _finish(self, data: ClusteredData) -> None:
+        """What else is learned from the training data once the model is trained."""
 
     def _feature_names(self) -> tuple[str, ...]:
         names = getattr(self, "feature_names_in_", None)
@@ -346,12 +280,11 @@ class ArmedClassifier(ClassifierMixin, _ArmedEstimator):
     True
     >>> model.predict_proba(X[:4], clusters=["Dublin"] * 4, new_clusters="infer").shape
     (4, 2)
-    >>> model.random_effects_.loc[:2, ["cluster", "effect", "feature"]]
-      cluster     effect feature
-    0  Aachen      slope      x1
-    1  Aachen      slope      x2
-    2  Aachen  intercept        
-    """  # noqa: W291 (pandas pads the last column)
+    >>> model.random_effects_.loc[:1, ["cluster", "effect", "feature"]]
+      cluster effect feature
+    0  Aachen  slope      x1
+    1  Aachen  slope      x2
+    """
 
     def decision_function(self, X: ArrayLike, clusters: ArrayLike | None = None, new_clusters: str = "error"):
         """Mixed effects logits.
@@ -454,17 +387,12 @@ infer_clusters, random_state, device
         """R squared; arguments as for `predict`."""
         return r2_score(y, self.predict(X, clusters, new_clusters), sample_weight=sample_weight)
 
-    def fit(self, X: ArrayLike, y: ArrayLike, clusters: ArrayLike | None = None) -> Self:
-        super().fit(X, y, clusters)
-        known = None if len(self.clusters_) == 1 else clusters
-        residuals = column_or_1d(y).astype(np.float64) - self.predict(X, known)
-        self.residual_sd_ = float(np.sqrt(np.mean(residuals**2)))
-        return self
-
-    fit.__doc__ = _ArmedEstimator.fit.__doc__
-
     def _label(self) -> str:
         return "continuous"
+
+    def _finish(self, data: ClusteredData) -> None:
+        residuals = data.y - self.method_.predict(data).mixed
+        self.residual_sd_ = float(self.y_scale_ * np.sqrt(np.mean(residuals**2)))
 
     def _effects(self, labels: Mapping[str, object]) -> pd.DataFrame:
         table = super()._effects(labels)

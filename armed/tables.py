@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -148,6 +148,31 @@ def deconfounding_table(shares: pd.DataFrame, study: str) -> pd.DataFrame:
             "Counted by": rows["unit"].astype(str).tolist(),
         }
     )
+
+
+def study_tables(study: str, frames: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
+    """Lay out all tables of a study that have rows.
+
+    Parameters
+    ----------
+    study : str
+    frames : mapping of str to pandas.DataFrame
+        Tables ``summary``, ``comparison``, ``paired_tests`` and ``deconfounding`` of `results/`.
+    metric : str
+        Metric of the results and of the tests.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        File name (for `table`) -> table as readers see it.
+    """
+    made = {
+        f"{study}_comparison": comparison_table(frames["comparison"], study),
+        f"{study}_results": results_table(frames["summary"], study, metric),
+        f"{study}_tests": tests_table(frames["paired_tests"], study, metric),
+        f"{study}_deconfounding": deconfounding_table(frames["deconfounding"], study),
+    }
+    return {name: frame for name, frame in made.items() if len(frame)}
 
 
 def fragment(frame: pd.DataFrame) -> str:

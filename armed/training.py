@@ -24,15 +24,13 @@ from armed.loop import train
 from armed.losses import Objective, check_hyper
 from armed.programs import Program
 from armed.reproducibility import derive_seed
-from armed.stack import Stack
+from armed.stack import SMALL_NETWORK, Stack
 
 log = logging.getLogger(__name__)
 
 # Stacks are filled up to a multiple of this. Vectorised exp, log and the like round differently from the scalar code that
 # finishes a tensor whose size no vector length divides; filled up, a replica meets the same code wherever it stands.
 LANES = 32
-# Networks above this size train in stacks as they are: filling up would cost more than it is worth.
-SMALL_NETWORK = 100_000
 MONITORS = ("loss", "auprc")
 
 
@@ -163,7 +161,7 @@ def fit(
     data = train if validation is None else _joined(train, validation)
     rows = np.arange(len(data))
     fold = Fold(seed, 0, rows[: len(train)], rows[len(train) :], rows[:0])
-    _check(data, [fold], objective.label, levels)
+    _check(data, [fold], objective.label, levels, training)
     copies = 1 + _filling(1, model)
     stack = Stack.of(copy.deepcopy(model), copies)
     seeds = [derive_seed("train", "", seed)] * copies
@@ -226,7 +224,7 @@ def fit_stack(
     settings = _settings(hyper or {})
     if levels is None:
         levels = np.unique(np.concatenate([data.clusters[f.train] for f in chosen])) if chosen else np.array([])
-    _check(data, chosen, program.objective.label, levels)
+    _check(data, chosen, program.objective.label, levels, training)
     jobs = [(f, s) for s in range(len(settings)) for f in chosen]
     plan = _Plan(factory, data, levels, program, training, settings, study, shared_init, device)
     parts = []
@@ -300,6 +298,8 @@ def _settings(hyper: dict[str, Sequence[float]]) -> list[dict[str, float]]:
             problems.add(
                 f"'{name}' cannot differ between replicas.{did_you_mean(name, known)} Known: {', '.join(known)}"
             )
+        if not len(values):
+            problems.add(f"'{name}' has no values; give at least one, or leave it out")
         for value in values:
             check_hyper({name: value}, problems)
     problems.raise_if_any()
@@ -313,7 +313,7 @@ def _joined(train: ClusteredData, validation: ClusteredData) -> ClusteredData:
     return ClusteredData(**parts, feature_names=train.feature_names)
 
 
-def _check(data: ClusteredData, folds: list[Fold], label: str, levels: np.ndarray) -> None:
+def _check(data: ClusteredData, folds: list[Fold], label: str, levels: np.ndarray, training: Training) -> None:
     """All problems of the data at once, before any training."""
     data.check(fitting=True, where="the training data")
     problems = Problems(DataError, "the training data")
@@ -321,14 +321,20 @@ def _check(data: ClusteredData, folds: list[Fold], label: str, levels: np.ndarra
     if (label == "continuous") == data.is_classification or (label == "binary" and n_classes != 2):
         found = f"{n_classes} classes" if n_classes else "continuous values"
         problems.add(f"the method expects {label} labels, but y holds {found}")
+    if training.monitor == "auprc" and training.patience is not None and label != "binary":
+        problems.add(f"monitor='auprc' is defined for binary labels, not for {label} ones; take monitor='loss'")
     if not folds:
         problems.add("no fold of the splits has one of the seeds asked for")
     known = set(levels)
+    missing = np.isnan(data.X).reshape(len(data), -1).any(1) if data.allow_missing else np.zeros(len(data), bool)
     for f in folds:
+        where = f"seed {f.seed}, fold {f.fold}"
+        n_missing = int(missing[np.concatenate([f.train, f.validation])].sum())
+        if n_missing:
+            problems.add(f"{where}: {n_missing} training and validation rows have missing values; impute them first")
+        if data.is_classification and (data.y[f.train] == data.y[f.train[0]]).all():
+            problems.add(f"{where}: all training rows have label {data.y[f.train[0]]}; expected at least two")
         unknown = sorted(set(data.clusters[f.validation]) - known)
         if unknown:
-            problems.add(
-                f"seed {f.seed}, fold {f.fold}: validation rows of clusters never seen in training: "
-                f"{', '.join(unknown[:5])}"
-            )
+            problems.add(f"{where}: validation rows of clusters never seen in training: {', '.join(unknown[:5])}")
     problems.raise_if_any()

@@ -61,6 +61,9 @@ class MetaProgram(Program):
         steps = -(-max(map(len, per_cluster)) // m)
         ids = np.stack([np.resize(r, (steps, m)) for r in per_cluster], 1)  # (steps, clusters, m)
         order = rng.permuted(np.tile(np.arange(len(present)), (steps, 1)), axis=1)
+        # All replicas have batches of one size: meta-train clusters stand in for clusters without rows in this fold.
+        absent = codes.max() + 1 - len(present)
+        order = np.concatenate([np.resize(order[:, : -self.meta_test_clusters].T, (absent, steps)).T, order], 1)
         return np.take_along_axis(ids, order[:, :, None], 1).reshape(steps, -1)
 
     def step(self, state, batch, active):

@@ -56,7 +56,7 @@ def write_results(folder: Path, config: Mapping, without: set[tuple[str, str]] =
         run = folder / "runs" / study / model
         run.mkdir(parents=True)
         environment = {"python": "3.11.2", "packages": {"torch": "2.13.0"}, "git_commit": "0123abc"}
-        (run / "run.json").write_text(json.dumps({"device": "cpu", "environment": environment}))
+        (run / "run.json").write_text(json.dumps({"device": "cpu", "environment": environment, "wall_seconds": 6.0}))
     return folder
 
 

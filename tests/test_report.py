@@ -15,7 +15,7 @@ from armed import registry, results, tables
 from armed.findings import findings
 from armed.plotting import draw, style
 from armed.plotting.catalogue import figures
-from armed.report import absent_cells, build_report, fit_notes
+from armed.report import absent_cells, build_report, fit_notes, write_tables
 
 RADIUS, INVERTED, CONFOUNDED = "spirals_radius", "spirals_inverted", "spirals_confounded"
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding")
@@ -149,6 +149,11 @@ class TestTables:
         shown = tables.deconfounding_table(frames["deconfounding"], CONFOUNDED)
         assert shown.query("Model == 'ARMED'")["A probe wins in"].tolist() == ["4% [0, 19]", "4% [0, 10]"]
 
+    def test_tables_of_a_study_are_those_with_rows(self, frames):
+        made = tables.study_tables(RADIUS, frames, "accuracy")
+        assert list(made) == [f"{RADIUS}_{kind}" for kind in ("comparison", "results", "tests")]
+        assert f"{CONFOUNDED}_deconfounding" in tables.study_tables(CONFOUNDED, frames, "accuracy")
+
     def test_written_in_three_formats(self, tmp_path):
         frame = pd.DataFrame({"Model": ["A & <b>_1"], "Ours": ["−0.1 [−0.2, 0.0]"], "Verdict": ["differs"]})
         tsv, html, tex = tables.table("main", frame, tmp_path / "tables", caption="All 5%")
@@ -241,6 +246,15 @@ class TestAbsent:
         }
 
 
+def test_tables_of_all_studies_are_written_and_tell_the_source(folder, config):
+    written = write_tables(folder, config)
+    assert {p.name.split(".")[0] for p in written} == {
+        f"{study}_{kind}" for study in (RADIUS, INVERTED, CONFOUNDED) for kind in ("comparison", "results", "tests")
+    } | {f"{CONFOUNDED}_deconfounding"}
+    assert {p.suffix for p in written} == {".tsv", ".html", ".tex"}
+    assert all("Simulated data" in p.read_text() for p in written if p.suffix == ".tex")
+
+
 class TestReport:
     def test_opens_offline(self, page):
         parsed = Page(page)
@@ -256,6 +270,7 @@ class TestReport:
         rows = {row[0]: row[1:] for row in parsed.rows if row}
         assert rows["Spirals, random radius"][:4] == ["Simulated data", "11", "3", "2"]
         assert rows["Spirals, inverted radii"][1] == "10"
+        assert rows["Time of all fits"] == ["3.2 min"]  # 32 of 33 studies x models were fitted, 6 s each
         assert rows["Commit"] == ["0123abc"] and rows["torch"] == ["2.13.0"] and rows["Device"] == ["cpu"]
 
     def test_every_study_has_its_parts(self, page):

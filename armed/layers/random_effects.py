@@ -135,7 +135,7 @@ class RandomEffects(nn.Module):
         weights = self.loc if noise is None else self.loc + self.scale * noise.view_as(self.loc)
         if clusters.is_floating_point() or self.n_clusters <= ONE_HOT_LIMIT:
             ids = not clusters.is_floating_point()
-            Z = one_hot(clusters, self.n_clusters, weights.dtype) if ids else clusters
+            Z = one_hot(clusters, self.n_clusters, weights.dtype) if ids else clusters.to(weights.dtype)
             return (Z @ weights.flatten(1)).unflatten(1, weights.shape[1:])
         known = (clusters >= 0).to(weights.dtype)
         return weights[clusters.clamp(min=0)] * known[:, None, None]

@@ -179,10 +179,13 @@ class MixedEffects(nn.Module):
             check_membership(clusters, self.n_clusters, len(X))
         return clusters
 
+    def _wanted(self) -> set[str]:
+        """Names of the layers to read."""
+        return {e.on for e in self.random_effects if e.on not in (None, "input")} | set(self.adversary_on)
+
     def _hook_layers(self) -> None:
-        wanted = {e.on for e in self.random_effects if e.on not in (None, "input")} | set(self.adversary_on)
         modules = dict(self.net.named_modules())
-        for name in sorted(wanted):
+        for name in sorted(self._wanted()):
             if name not in modules or not name:
                 known = [n for n in modules if n]
                 raise LayerNotFoundError(
@@ -207,7 +210,17 @@ class MixedEffects(nn.Module):
             out = self.net.eval()(torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype))
         self.net.train(training)
         sizes: dict[str | None, int] = {None: 1, "input": int(torch.Size(input_shape).numel())}
-        for name, output in self._recorder.outputs.items():
+        for name in sorted(self._wanted()):
+            output = self._recorder.outputs.get(name)
+            if not isinstance(output, Tensor) or output.ndim < 2:
+                found = "is never called" if output is None else f"returns {_described(output)}"
+                raise LayerNotFoundError(
+                    f"Layer '{name}' cannot be read: it {found}; expected a module whose output is a tensor (samples, ...)."
+                )
             sizes[name] = output.flatten(1).shape[1]
         self._recorder.outputs.clear()
         return sizes, 1 if out.ndim == 1 else out.shape[1]
+
+
+def _described(output: object) -> str:
+    return f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"

@@ -1,0 +1,118 @@
+"""What runs again after an edit, and what bad configurations and interruptions do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def edited(smoke):
+    """Edit a file of the copy; undone afterwards."""
+    originals: dict[Path, str] = {}
+
+    def edit(path: str, old: str, new: str) -> None:
+        file = smoke.folder / path
+        text = file.read_text(encoding="utf-8")
+        originals.setdefault(file, text)
+        assert text.count(old), f"{old!r} is not in {path}"
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    yield edit
+    for file, text in originals.items():
+        file.write_text(text, encoding="utf-8")
+
+
+def test_a_finished_run_has_nothing_to_do(smoke):
+    assert smoke.planned() == set()
+
+
+def test_editing_the_model_refits_what_uses_it(smoke, edited):
+    edited("armed/models/mixed_effects.py", "fixed + random if", "random + fixed if")
+    done = smoke.run("--dry-run")
+    fits = [line for line in done.stdout.splitlines() if line.strip().startswith("output: results/runs/")]
+    refitted = {line.split("results/runs/")[1] for line in fits}
+    assert {"spirals_radius/armed", "spirals_radius/conventional", "spirals_radius/cluster_inference"} <= refitted
+    assert not any("mixedlm" in fit for fit in refitted)
+
+
+def test_editing_a_docstring_reruns_nothing(smoke, edited):
+    edited("armed/models/mixed_effects.py", '"""`MixedEffects`: any network', '"""MixedEffects: whatever network')
+    edited("armed/layers/random_effects.py", "# Above this many clusters", "# Beyond this many clusters")
+    assert smoke.planned() == set()
+
+
+def test_editing_the_plots_redraws_only(smoke, edited):
+    edited("armed/plotting/style.py", "import", "X_UNUSED = 1\nimport")
+    assert "fit" not in smoke.planned() and "predict" not in smoke.planned()
+    assert {"figures", "report"} <= smoke.planned()
+
+
+def test_changing_one_models_setting_refits_that_model_only(smoke, edited):
+    edited("config/config.yaml", "lambda_g: 0.5\n        lambda_K", "lambda_g: 0.6\n        lambda_K")
+    done = smoke.run("--dry-run")
+    fits = {line.split("results/runs/")[1] for line in done.stdout.splitlines() if "output: results/runs/" in line}
+    assert fits == {"spirals_radius/armed", "spirals_confounded/armed"}
+
+
+def test_bad_configurations_are_refused_at_once(smoke):
+    bad = smoke.folder / "config" / "bad.yaml"
+    bad.write_text("studies: {spirals_radius: {epoch: 3, folds: 1}}\nrun: {models: [arned]}\n")
+    done = smoke.run(directory="fresh", config="config/bad.yaml")
+    message = done.stdout + done.stderr
+    assert done.returncode != 0
+    for part in ("epoch", "folds", "Did you mean 'armed'"):
+        assert part in message
+    assert not (smoke.folder / "fresh" / "results").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_continues_to_the_same_numbers(smoke, how):
+    """Stopped in the middle of the fits, then run again: the metrics are those of the undisturbed run, byte for byte."""
+    directory = f"stopped_{how.name}"
+    results = smoke.folder / directory / "results"
+    process = subprocess.Popen(
+        smoke.command(directory=directory),
+        cwd=smoke.folder,
+        env=smoke.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.time() + 120
+    while time.time() < until and process.poll() is None:
+        if any("Fitting" in log.read_text() for log in results.glob("logs/fit/*/armed.log")):
+            break
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be stopped"
+    os.killpg(process.pid, how)
+    process.wait(timeout=120)
+    assert not (results / "metrics.tsv").exists()
+    if how == signal.SIGKILL:
+        smoke.run("--unlock", directory=directory)
+    done = smoke.run(directory=directory)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    for name in ("metrics.tsv", "cluster_metrics.tsv", "importance.tsv", "random_effects.tsv", "summary.tsv"):
+        assert (results / name).read_bytes() == (smoke.folder / "run" / "results" / name).read_bytes(), name
+
+
+def test_a_failing_fit_leaves_the_rest_and_is_listed(smoke, edited):
+    edited(
+        "baselines/mixedlm.py",
+        "from __future__ import annotations",
+        "from __future__ import annotations\nraise OSError('broken')",
+    )
+    first = smoke.run("--keep-going", directory="failing")
+    assert first.returncode != 0
+    assert (smoke.folder / "failing/results/parts/spirals_radius/armed/metrics.tsv").exists()
+    second = smoke.run("--keep-going", directory="failing", config="config/smoke.yaml config/available.yaml")
+    assert second.returncode == 0, (second.stdout + second.stderr)[-3000:]
+    page = (smoke.folder / "failing/results/report.html").read_text(encoding="utf-8")
+    assert "no finished fit" in page

@@ -1,0 +1,108 @@
+"""The smoke run: every rule, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from armed import config as configuration
+from armed import results, schemas
+
+pytestmark = pytest.mark.slow
+TABLES = ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects")
+DERIVED = ("summary", "comparison", "paired_tests", "deconfounding")
+
+
+@pytest.fixture(scope="module")
+def folder(smoke):
+    return smoke.folder / "run" / "results"
+
+
+@pytest.fixture(scope="module")
+def config(smoke):
+    return configuration.load([smoke.folder / "config" / "config.yaml", smoke.folder / "config" / "smoke.yaml"])
+
+
+@pytest.mark.parametrize("name", [*TABLES, *DERIVED])
+def test_tables_fit_their_schemas(folder, name):
+    table = results.read(name, folder / f"{name}.tsv")
+    assert len(table), name
+
+
+def test_every_cell_is_there_once(folder, config):
+    metrics = results.read("metrics", folder / "metrics.tsv")
+    accuracy = metrics[(metrics["metric"] == "accuracy") & (metrics["partition"] == "seen")]
+    for study in configuration.selected_studies(config):
+        for model in configuration.selected_models(config, study):
+            for variant in configuration.data_variants(config, study):
+                named = accuracy[["study", "model", "variant"]] == [study, model, variant]
+                rows = accuracy[named.all(axis=1)]
+                assert sorted(zip(rows["seed"], rows["fold"], strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_values_are_in_range(folder):
+    metrics = results.read("metrics", folder / "metrics.tsv")
+    bounded = metrics[~metrics["metric"].isin(["probe_rank", "mse", "r2"])]
+    assert bounded["value"].between(0, 1).all()
+    assert set(metrics["metric"]) >= {"accuracy", "auroc", "z_accuracy", "adversary_accuracy", "probe_rank"}
+    assert set(metrics["metric"]) <= set(schemas.METRICS)
+
+
+def test_partitions_follow_capabilities(folder):
+    metrics = results.read("metrics", folder / "metrics.tsv")
+    has = metrics.groupby("model")["partition"].agg(set)
+    assert "unseen_population" in has["armed"]
+    assert "unseen_population" not in has["conventional"]
+    confounded = metrics[metrics["study"] == "spirals_confounded"]
+    assert {"deconfounded", "deconfounded_fixed"} <= set(confounded["partition"])
+
+
+def test_predictions_give_the_metrics_back(folder):
+    metrics = results.read("metrics", folder / "metrics.tsv")
+    for study in ("spirals_radius", "spirals_confounded"):
+        rows = results.read("predictions", folder / "predictions" / study / "armed.parquet")
+        rows = rows[
+            (rows["partition"] == "seen") & (rows["seed"] == 1) & (rows["fold"] == 0) & (rows["variant"] == "main")
+        ]
+        again = ((rows["mixed"] >= 0) == (rows["y_true"] == 1)).mean()
+        told = metrics.query(
+            "study == @study and model == 'armed' and variant == 'main' and partition == 'seen'"
+            " and metric == 'accuracy' and seed == 1 and fold == 0"
+        )
+        assert told["value"].item() == pytest.approx(again)
+
+
+def test_test_rows_are_the_folds_rows(folder):
+    splits = pd.read_parquet(folder / "splits" / "spirals_radius.parquet").query(
+        "variant == 'main' and seed == 0 and fold == 1"
+    )
+    rows = results.read("predictions", folder / "predictions" / "spirals_radius" / "conventional.parquet")
+    rows = rows.query("partition == 'seen' and variant == 'main' and seed == 0 and fold == 1")
+    assert sorted(rows["sample_id"].astype(int)) == sorted(splits["row"])
+
+
+def test_run_records_say_what_was_run(folder):
+    record = json.loads((folder / "runs" / "spirals_radius" / "armed" / "run.json").read_text())
+    assert record["settings"]["variants"]["main"]["lambda_g"] == 0.5
+    assert record["device"] == "cpu"
+    assert all(re.fullmatch(r"[0-9a-f]{16,}", digest) for digest in record["source_digest"])
+    assert not (folder / "checkpoints" / "spirals_radius" / "armed").exists()
+
+
+def test_report_is_one_page_that_needs_nothing_else(folder):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 5_000_000
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)
+    assert "not comparable" in page or "differs" in page or "agrees" in page
+
+
+def test_figures_are_drawn_both_ways(folder, config):
+    from armed.plotting.catalogue import figures
+
+    for study in configuration.selected_studies(config):
+        for spec in figures(study, config):
+            for suffix in (".svg", ".png"):
+                assert (folder / "figures" / f"{spec.name}{suffix}").stat().st_size > 1000
