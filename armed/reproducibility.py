@@ -13,8 +13,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -148,24 +146,6 @@ def git_commit(root: Path = ROOT) -> str | None:
         logger.debug("no git commit: %s", error)
         return None
     return done.stdout.strip() or None
-
-
-@contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename it to `path` once the block has ended without an error.
-
-    An interrupted or failed write leaves what was at `path` before. Folders are made as needed; the temporary
-    name keeps the suffix, since some writers take the format from it.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 def _version(package: str) -> str | None:

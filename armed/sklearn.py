@@ -21,21 +21,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import nn
 
+from armed import tabular
 from armed.cluster_inference import ClusterInference
 from armed.data.clustered import ClusteredData, default_names
 from armed.data.splits import Fold, Splits
 from armed.errors import ArmedError, ConfigError, DataError, Problems, did_you_mean
 from armed.method import NEW_CLUSTERS
-from armed.tabular import (
-    METHOD_SETTINGS,
-    TabularARMED,
-    check_network,
-    check_samples,
-    check_settings,
-    hold_out,
-    inference_settings,
-    schedule,
-)
+from armed.tabular import TabularARMED
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +109,7 @@ class _ArmedEstimator(BaseEstimator):
         DataError
             If the data cannot be used; all problems of its values are told at once, before any training.
         """
-        check_settings(self.get_params())
+        tabular.check_settings(self.get_params())
         check = {"dtype": np.float64, "ensure_all_finite": False, "ensure_min_samples": 2}
         X = validate_data(self, X, y, **check) if y is None else validate_data(self, X, **check)
         y = column_or_1d(y, warn=True)
@@ -125,15 +117,15 @@ class _ArmedEstimator(BaseEstimator):
             log.info("%s.fit got no clusters: all samples are treated as one cluster.", type(self).__name__)
             clusters = np.full(len(X), ONE_CLUSTER)
         problems = Problems(DataError, "the training data")
-        labels, names = check_samples(X, clusters, self._feature_names(), problems, y=y)
+        labels, names = tabular.check_samples(X, clusters, self._feature_names(), problems, y=y)
         coded = self._encode(y, problems)
         problems.raise_if_any()
         self.clusters_ = np.unique(labels)
         data = ClusteredData(X, coded, names, feature_names=self._feature_names())
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        fold = hold_out(data, 0.0 if self.patience is None else self.validation_fraction, seed)
+        fold = tabular.hold_out(data, 0.0 if self.patience is None else self.validation_fraction, seed)
         method = self._method(len(fold.train))
-        check_network(method, X.shape[1], 1 if self._label() != "multiclass" else len(self.classes_))
+        tabular.check_network(method, X.shape[1], 1 if self._label() != "multiclass" else len(self.classes_))
         self.method_ = method.fit(data, Splits((fold,)))
         if method.notes_:
             raise ArmedError(
@@ -148,15 +140,14 @@ class _ArmedEstimator(BaseEstimator):
 
     def _mixed(self, X: ArrayLike, clusters: ArrayLike | None, new_clusters: str) -> np.ndarray:
         """Mixed effects logits or means (n,) or (n, K)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "method_")
         X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
         problems = Problems(DataError, "the samples to predict")
         if new_clusters not in NEW_CLUSTERS:
-            known = ", ".join(NEW_CLUSTERS)
-            near = did_you_mean(new_clusters, NEW_CLUSTERS)
-            problems.add(f"new_clusters is {new_clusters!r}; expected one of {known}.{near}")
+            known = f"{', '.join(NEW_CLUSTERS)}.{did_you_mean(new_clusters, NEW_CLUSTERS)}"
+            problems.add(f"new_clusters is {new_clusters!r}; expected one of {known}")
         given = np.full(len(X), NOT_GIVEN) if clusters is None else clusters
-        _, names = check_samples(X, given, self._feature_names(), problems)
+        _, names = tabular.check_samples(X, given, self._feature_names(), problems)
         problems.raise_if_any()
         if new_clusters == "error" and clusters is None:
             new_clusters = "population"
@@ -169,16 +160,17 @@ class _ArmedEstimator(BaseEstimator):
         return out.mixed.astype(np.float64)
 
     def _method(self, n_train: int) -> TabularARMED:
-        settings = {name: getattr(self, name) for name in METHOD_SETTINGS}
-        return TabularARMED(**settings, **schedule(self.get_params(), n_train), label=self._label())
+        settings = {name: getattr(self, name) for name in tabular.METHOD_SETTINGS}
+        return TabularARMED(**settings, **tabular.schedule(self.get_params(), n_train), label=self._label())
 
     def _fit_cluster_inference(self, data: ClusteredData, fold: Fold) -> ClusterInference | None:
-        if not self.infer_clusters or len(self.clusters_) == 1:
+        wanted = isinstance(self.infer_clusters, Mapping) or self.infer_clusters
+        if not wanted or len(self.clusters_) == 1:
             return None
-        settings = inference_settings(self.get_params())
-        common = schedule(settings, len(fold.train)) | {"device": self.device}
-        inference = ClusterInference(validation_fraction=settings["validation_fraction"], **common)
-        return inference.fit(data, Splits((fold,)))
+        settings = tabular.inference_settings(self.get_params())
+        common = tabular.schedule(settings, len(fold.train)) | {"device": self.device}
+        common |= {"validation_fraction": settings["validation_fraction"]}
+        return ClusterInference(**common).fit(data, Splits((fold,)))
 
     def _effects(self, labels: Mapping[str, object]) -> pd.DataFrame:
         table = self.method_.random_effects_

@@ -17,7 +17,6 @@ from armed.reproducibility import (
     git_commit,
     modules_used,
     source_digest,
-    written_whole,
 )
 
 
@@ -141,15 +140,3 @@ def test_environment_without_a_package_git_or_a_commit(monkeypatch, tmp_path):
     assert git_commit(tmp_path) is None
     monkeypatch.setenv("PATH", "")
     assert git_commit(tmp_path) is None
-
-
-def test_files_appear_only_when_complete(tmp_path):
-    path = tmp_path / "deep" / "table.tsv"
-    with written_whole(path) as temporary:
-        temporary.write_text("one")
-        assert temporary.suffix == ".tsv" and not path.exists()
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as temporary:
-        temporary.write_text("half of tw")
-        raise KeyboardInterrupt
-    assert path.read_text() == "one"
-    assert [p.name for p in path.parent.iterdir()] == ["table.tsv"]

@@ -72,13 +72,23 @@ def inference(wildcards):
     return f"results/runs/{wildcards.study}/cluster_inference" if needed else []
 
 
-def parts(table):
-    """One table's part from every model of every study; with `collect: available` those that are there."""
-    wanted = [
-        f"results/parts/{study}/{model}/{table}.tsv"
+def there(paths):
+    """All of them; with `collect: available` those that exist."""
+    if config["run"]["collect"] == "available":
+        return [path for path in paths if Path(path).is_file()]
+    return list(paths)
+
+
+def parts(wildcards):
+    """One table's part from every model of every study."""
+    return there(
+        f"results/parts/{study}/{model}/{wildcards.table}.tsv"
         for study in STUDIES
         for model in configuration.selected_models(config, study)
-    ]
-    if config["run"]["collect"] == "available":
-        return [path for path in wanted if Path(path).is_file()]
-    return wanted
+    )
+
+
+def boundaries(wildcards):
+    """The decision boundaries of a study's models."""
+    models = configuration.selected_models(config, wildcards.study)
+    return there(f"results/boundaries/{wildcards.study}/{model}.parquet" for model in models)

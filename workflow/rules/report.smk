@@ -1,6 +1,7 @@
 rule figures:
     input:
         expand("results/{name}.tsv", name=["summary", "comparison", "importance", "random_effects", "deconfounding"]),
+        boundaries,
         "results/data/{study}.npz",
     output:
         touch("results/figures/.{study}.done"),
@@ -28,8 +29,10 @@ rule report:
         expand("results/{table}.tsv", table=TABLES),
         expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding"]),
         expand("results/figures/.{study}.done", study=STUDIES),
+        workflow.source_path("../report/report.html.j2"),
     output:
-        "results/report.html",
+        report="results/report.html",
+        tables=directory("results/tables"),
     params:
         config=config,
         code=code("armed.report"),

@@ -1,6 +1,6 @@
 rule collect:
     input:
-        lambda wildcards: parts(wildcards.table),
+        parts,
     output:
         "results/{table}.tsv",
     params:

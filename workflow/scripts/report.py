@@ -5,6 +5,7 @@ from pathlib import Path
 import _job
 
 _job.start(snakemake)
-from armed.report import build_report
+from armed.report import build_report, write_tables
 
-build_report(Path("results"), snakemake.params.config, Path(snakemake.output[0]))
+write_tables(Path("results"), snakemake.params.config)
+build_report(Path("results"), snakemake.params.config, Path(snakemake.output.report))
