@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
 _EVALUATION_FLOATS = 2e7
@@ -136,6 +137,10 @@ class Stack:
         parts = [self.main.detached(), self.adversary.detached() if self.adversary else {}, self.buffers]
         return {name: t.clone() for part in parts for name, t in part.items()}
 
+    def __reduce__(self) -> tuple:
+        # Views of one flat vector would come back from pickle as copies of their own, which no optimiser would reach.
+        return Stack, (self.module, self.state())
+
     def load(self, state: dict[str, Tensor]) -> None:
         """Overwrite parameters and buffers in place."""
         with torch.no_grad():
@@ -149,7 +154,8 @@ class Stack:
 
     def vmap(self, function: Callable, *args: object, in_dims: tuple | int = 0) -> object:
         """Map `function` over the replica axis of `args`."""
-        return vmap(function, in_dims=in_dims, randomness="different")(*args)
+        with sdpa_kernel(SDPBackend.MATH):  # torch has no rule for mapping the other forms of attention
+            return vmap(function, in_dims=in_dims, randomness="different")(*args)
 
     def call(self, params: dict[str, Tensor], buffers: dict[str, Tensor], *args: object, **kwargs: object):
         """The module's output for one replica (inside `vmap`)."""

@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from torch import nn
 
+from armed.cluster_inference import ClusterInference
 from armed.data.clustered import ClusteredData
-from armed.data.splits import OUTCOME_BINS, Fold
-from armed.errors import ConfigError, Problems, did_you_mean
+from armed.data.splits import OUTCOME_BINS, Fold, Splits
+from armed.errors import ArmedError, ConfigError, Problems, did_you_mean
 from armed.layers.adversary import Adversary
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.methods import ARMED
@@ -80,6 +81,26 @@ class TabularARMED(ARMED):
         adversary = Adversary(on, self.adversary_units) if reads else None
         return MixedEffects(net, n_clusters, effects, adversary, input_shape=(n_features,))
 
+    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+        super().fit(data, splits, seeds, checkpoint=checkpoint)
+        if self.notes_:
+            raise ArmedError(
+                "The training diverged (a weight or the loss is not finite). Standardise X, or lower learning_rate "
+                f"({self.training.get('learning_rate')}) or lambda_g ({self.lambda_g})."
+            )
+        return self
+
+
+def fit_cluster_inference(settings: Mapping[str, object], data: ClusteredData, fold: Fold) -> ClusterInference | None:
+    """Fit the Z-predictor as an estimator's parameters say; None where it is not wanted, or there is one cluster."""
+    infer = settings["infer_clusters"]
+    if not (isinstance(infer, Mapping) or infer) or len(data.levels) == 1:
+        return None
+    own = {name: settings[name] for name in INFERENCE_SETTINGS} | dict(infer if isinstance(infer, Mapping) else {})
+    own["patience"] = INFERENCE_PATIENCE if own["patience"] is None else own["patience"]
+    common = schedule(own, len(fold.train)) | {"device": settings["device"]}
+    return ClusterInference(validation_fraction=own["validation_fraction"], **common).fit(data, Splits((fold,)))
+
 
 def hold_out(data: ClusteredData, fraction: float, seed: int) -> Fold:
     """All rows as one fold without test rows; some held out for validation.
@@ -124,13 +145,6 @@ def schedule(settings: Mapping[str, object], n_train: int) -> dict[str, dict]:
         "patience": None if patience is None else int(patience),
     }
     return {"network": {"hidden": tuple(int(u) for u in settings["hidden"])}, "training": training}
-
-
-def inference_settings(settings: Mapping[str, object]) -> dict[str, object]:
-    """The Z-predictor's parameters: an estimator's own, and over them those of a dict ``infer_clusters``."""
-    own = settings["infer_clusters"] if isinstance(settings["infer_clusters"], Mapping) else {}
-    merged = {name: settings[name] for name in INFERENCE_SETTINGS} | dict(own)
-    return merged | {"patience": INFERENCE_PATIENCE if merged["patience"] is None else merged["patience"]}
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
@@ -246,6 +260,13 @@ def check_network(method: TabularARMED, n_features: int, n_outputs: int) -> None
             ) from error
         with torch.no_grad():
             found = model.eval()(torch.zeros(2, n_features, device=next(model.parameters()).device)).fixed.shape[1]
+    if (
+        method.net is not None
+        and method.adversary_units is not None
+        and method.lambda_g > 0
+        and not method.adversary_on
+    ):
+        log.warning("There is no adversary on the network given: adversary_on names none of its layers.")
     if found != n_outputs:
         raise ConfigError(f"net has {found} outputs for each sample; expected {n_outputs} for these labels.")
 

@@ -20,7 +20,7 @@ from torch import nn
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.errors import ConfigError, DataError, Problems, did_you_mean
-from armed.loop import train
+from armed.loop import train as train_stack
 from armed.losses import Objective, check_hyper
 from armed.programs import Program
 from armed.reproducibility import derive_seed
@@ -165,7 +165,7 @@ def fit(
     copies = 1 + _filling(1, model)
     stack = Stack.of(copy.deepcopy(model), copies)
     seeds = [derive_seed("train", "", seed)] * copies
-    history, _ = train(stack, data, [fold] * copies, levels, seeds, Program(objective), training, {}, None)
+    history, _ = train_stack(stack, data, [fold] * copies, levels, seeds, Program(objective), training, {}, None)
     return Fit(stack.replica(0), history[history["replica"] == 0].drop(columns=["replica", "fold"]), levels)
 
 
@@ -270,7 +270,7 @@ def _train_part(
     seeds = [derive_seed("train", plan.study, f.seed, f.fold) for f in folds]
     stack = Stack.build(plan.factory, init, plan.device)
     values = {name: [plan.settings[s][name] for _, s in filled] for name in plan.settings[0]}
-    history, diverged = train(
+    history, diverged = train_stack(
         stack, plan.data, folds, plan.levels, seeds, plan.program, plan.training, values, checkpoint
     )
     history = history[history["replica"] < len(jobs)]

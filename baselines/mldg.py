@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from armed.errors import ConfigError, Problems
 from armed.losses import Objective, check_hyper
@@ -95,10 +94,14 @@ class MetaProgram(Program):
         return total.detach()
 
     def label_loss(self, prediction: Tensor, y: Tensor) -> Tensor:
-        """Mean loss. With the label defect every prediction (n, 1) meets every label (n,), as in the authors' code."""
+        """Mean loss. With the label defect each prediction (m, 1) meets all labels (m,) of its cluster's samples in the batch.
+
+        The authors' code takes the loss of each cluster's samples by itself. The mean over all pairs of a prediction and a
+        label is then the cross-entropy with those samples' mean label for target, in which a sample's own label has weight
+        1 / m.
+        """
         if self.label_defect:
-            pairs = (len(y), len(y))
-            return F.binary_cross_entropy_with_logits(prediction[:, :1].expand(pairs), y.expand(pairs))
+            y = y.unflatten(0, (-1, self.samples_per_cluster)).mean(1).repeat_interleave(self.samples_per_cluster)
         return self.objective.supervised(prediction, y, {"residual_sd": 1.0})
 
 
@@ -116,7 +119,8 @@ class MLDG(StackMethod):
     order : {"second", "first"}
         Whether to differentiate through the inner step. The authors' code is in effect first-order.
     label_defect : bool
-        Broadcast labels against predictions as the authors' code does, fitting every prediction to every label.
+        Broadcast labels against predictions as the authors' code does, fitting every prediction to all labels of its
+        cluster's samples in the batch.
     """
 
     def __init__(
