@@ -161,7 +161,7 @@ def fit(
     data = train if validation is None else _joined(train, validation)
     rows = np.arange(len(data))
     fold = Fold(seed, 0, rows[: len(train)], rows[len(train) :], rows[:0])
-    _check(data, [fold], objective.label, levels, training)
+    _check(data, [fold], objective.label, levels, training, model)
     copies = 1 + _filling(1, model)
     stack = Stack.of(copy.deepcopy(model), copies)
     seeds = [derive_seed("train", "", seed)] * copies
@@ -224,9 +224,9 @@ def fit_stack(
     settings = _settings(hyper or {})
     if levels is None:
         levels = np.unique(np.concatenate([data.clusters[f.train] for f in chosen])) if chosen else np.array([])
-    _check(data, chosen, program.objective.label, levels, training)
-    jobs = [(f, s) for s in range(len(settings)) for f in chosen]
     plan = _Plan(factory, data, levels, program, training, settings, study, shared_init, device)
+    _check(data, chosen, program.objective.label, levels, training, plan.example() if chosen else None)
+    jobs = [(f, s) for s in range(len(settings)) for f in chosen]
     parts = []
     for number, start in enumerate(range(0, len(jobs), stack_size)):
         point = checkpoint.with_name(f"{checkpoint.name}.{number}") if checkpoint else None
@@ -313,7 +313,14 @@ def _joined(train: ClusteredData, validation: ClusteredData) -> ClusteredData:
     return ClusteredData(**parts, feature_names=train.feature_names)
 
 
-def _check(data: ClusteredData, folds: list[Fold], label: str, levels: np.ndarray, training: Training) -> None:
+def _check(
+    data: ClusteredData,
+    folds: list[Fold],
+    label: str,
+    levels: np.ndarray,
+    training: Training,
+    module: nn.Module | None,
+) -> None:
     """All problems of the data at once, before any training."""
     data.check(fitting=True, where="the training data")
     problems = Problems(DataError, "the training data")
@@ -321,6 +328,10 @@ def _check(data: ClusteredData, folds: list[Fold], label: str, levels: np.ndarra
     if (label == "continuous") == data.is_classification or (label == "binary" and n_classes != 2):
         found = f"{n_classes} classes" if n_classes else "continuous values"
         problems.add(f"the method expects {label} labels, but y holds {found}")
+    n_outputs = getattr(module, "n_outputs", None)
+    if n_outputs is not None and (n_outputs < (n_classes or 2) if label == "multiclass" else n_outputs != 1):
+        needed = f"one for each of {n_classes} classes" if label == "multiclass" else "1"
+        problems.add(f"the network has {n_outputs} outputs; {label} labels need {needed}")
     if training.monitor == "auprc" and training.patience is not None and label != "binary":
         problems.add(f"monitor='auprc' is defined for binary labels, not for {label} ones; take monitor='loss'")
     if not folds:

@@ -115,9 +115,10 @@ class MixedEffects(nn.Module):
         self.adversary_on = adversary.on if adversary else ()
         self._recorder = _Recorder()
         self._hook_layers()
-        sizes, n_outputs = self._probe(input_shape)
+        sizes, self.n_outputs = self._probe(input_shape)
         self.effects = nn.ModuleList(
-            RandomEffects(n_clusters, sizes[e.on], n_outputs, e.init_scale, e.prior_sd) for e in self.random_effects
+            RandomEffects(n_clusters, sizes[e.on], self.n_outputs, e.init_scale, e.prior_sd)
+            for e in self.random_effects
         )
         self.adversary = (
             DenseAdversary(sum(sizes[name] for name in adversary.on), adversary.units, n_clusters)

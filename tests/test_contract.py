@@ -1,0 +1,416 @@
+"""One contract over every registered model: fit, predict, seeds, unseen clusters, saving, tables, and what a fit may see."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from config_edits import DEFAULT
+
+from armed import registry
+from armed.cluster_inference import ClusterInference
+from armed.data.clustered import ClusteredData
+from armed.data.splits import Fold, Splits, make_splits
+from armed.errors import ConfigError, DataError, NotFittedError, UnseenClusterError
+from armed.method import Method
+
+CONFIG = yaml.safe_load(DEFAULT.read_text())["studies"]["spirals_radius"]
+TRAINING = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}
+SEEDS = [0, 1]
+EFFECTS = ["seed", "fold", "cluster", "effect", "feature", "mean", "sd"]
+MODELS = list(registry.MODELS)
+INFERRING = [m for m in MODELS if registry.model(m).infers_clusters]
+
+
+def simulated(label: str = "binary") -> ClusteredData:
+    """Four clusters of ragged sizes, and two more, e0 and e1, that no fold has."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(6), (40, 30, 30, 20, 10, 10))
+    X = rng.normal(size=(len(codes), 3)) + 0.3 * codes[:, None]
+    eta = X[:, 0] - X[:, 1] + 1.5 * (codes % 3 - 1) + 0.7 * rng.normal(size=len(codes))
+    y = {"binary": (eta > 0).astype(int), "multiclass": np.digitize(eta, [-1, 1]), "continuous": eta}[label]
+    return ClusteredData(X, y, np.array(["c0", "c1", "c2", "c3", "e0", "e1"])[codes])
+
+
+ALL = simulated()
+SEEN = np.flatnonzero(ALL.codes(["e0", "e1"]) < 0)
+UNSEEN = np.flatnonzero(ALL.codes(["e0", "e1"]) >= 0)
+
+
+@cache
+def splits() -> Splits:
+    """Two seeds of two folds over the seen clusters."""
+    return make_splits(ALL.take(SEEN), SEEDS, 2, "contract")  # the seen rows come first in ALL
+
+
+def create(name: str, **more: object) -> Method:
+    """A model with the settings that the default config gives it."""
+    entry = registry.model(name)
+    settings = {"study": "contract", **CONFIG["settings"][entry.weights_from or name], **more}
+    if entry.engine == "stack":
+        settings |= {"network": CONFIG["network"], "training": TRAINING}
+    return registry.load(entry.method)(**settings)
+
+
+@cache
+def fitted(name: str) -> Method:
+    return create(name).fit(ALL, splits(), SEEDS)
+
+
+@cache
+def z_predictor() -> ClusterInference:
+    training = {**TRAINING, "epochs": 5}
+    return ClusterInference(study="contract", network=CONFIG["network"], training=training).fit(ALL, splits())
+
+
+@pytest.fixture(params=MODELS)
+def name(request) -> str:
+    return request.param
+
+
+def rows_of(rows: np.ndarray) -> dict:
+    return {(seed, fold): rows for seed in SEEDS for fold in (0, 1)}
+
+
+def relabelled(data: ClusteredData, cluster: str) -> ClusteredData:
+    return ClusteredData(data.X, data.y, np.full(len(data), cluster))
+
+
+def assert_same_predictions(a, b, but_mixed: bool = False) -> None:
+    for field in ("seed", "fold", "row", "fixed") if but_mixed else ("seed", "fold", "row", "fixed", "mixed"):
+        np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+def test_the_registry_covers_the_config():
+    assert set(CONFIG["settings"]) == set(MODELS)
+
+
+def test_the_constructor_stores_parameters_only(name):
+    method = create(name)
+    assert not [a for a in vars(method) if a.endswith("_")]
+    settings = method.settings
+    again = type(method)(**json.loads(json.dumps(settings)))
+    assert json.loads(json.dumps(again.settings)) == json.loads(json.dumps(settings))
+    for key, value in CONFIG["settings"][registry.model(name).weights_from or name].items():
+        assert settings[key] == value
+    with pytest.raises(TypeError):
+        type(method)(no_such_setting=1)
+
+
+def test_nothing_works_before_fit(name, tmp_path):
+    method = create(name)
+    with pytest.raises(NotFittedError, match=f"This {type(method).__name__} is not fitted yet"):
+        method.predict(ALL)
+    with pytest.raises(NotFittedError):
+        method.importance(ALL, rows_of(SEEN))
+    with pytest.raises(NotFittedError):
+        method.save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fit_returns_self_and_says_what_it_fitted(name):
+    method = create(name)
+    assert method.fit(ALL, splits(), [1]) is method
+    assert method.replicas_ == [(1, 0), (1, 1)]
+    assert method.levels_.tolist() == ["c0", "c1", "c2", "c3"]
+    assert set(method.notes_) <= set(method.replicas_)
+    assert fitted(name).replicas_ == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_predictions(name):
+    method = fitted(name)
+    data = ALL.take(SEEN)
+    p = method.predict(data)
+    n = 4 * len(data)
+    assert p.fixed.shape == p.mixed.shape == (n,) == p.seed.shape == p.fold.shape == p.row.shape
+    assert p.fixed.dtype == p.mixed.dtype == np.float32
+    assert all(getattr(p, c).dtype.kind == "i" for c in ("seed", "fold", "row"))
+    assert np.isfinite(p.fixed).all() and np.isfinite(p.mixed).all()
+    assert p.row.tolist() == list(range(len(data))) * 4
+    keys = pd.Series(list(zip(p.seed, p.fold, strict=True)))
+    assert keys.drop_duplicates().tolist() == method.replicas_
+    by_model = p.fixed.reshape(4, -1)
+    assert all(not np.array_equal(by_model[0], by_model[r]) for r in range(1, 4))
+    assert (by_model.std(1) > 0).all()
+
+
+def test_mixed_and_fixed_differ_where_the_registry_says(name):
+    entry, p = registry.model(name), fitted(name).predict(ALL.take(SEEN))
+    assert fitted(name).uses_clusters is entry.uses_clusters_at_prediction
+    assert np.array_equal(p.fixed, p.mixed) is not entry.uses_clusters_at_prediction
+
+
+def test_models_predict_the_rows_asked_for(name):
+    method = fitted(name)
+    whole = method.predict(ALL.take(SEEN))
+    some = method.predict(ALL, {(1, 1): np.array([7, 3, 100]), (0, 0): np.array([5])})
+    assert list(zip(some.seed, some.fold, some.row, strict=True)) == [(1, 1, 7), (1, 1, 3), (1, 1, 100), (0, 0, 5)]
+    where = [3 * len(SEEN) + 7, 3 * len(SEEN) + 3, 3 * len(SEEN) + 100, 5]
+    np.testing.assert_allclose(some.fixed, whole.fixed[where], rtol=1e-5, atol=1e-6)
+    if not registry.model(name).weights_from:  # randomised Z is drawn anew
+        np.testing.assert_allclose(some.mixed, whole.mixed[where], rtol=1e-5, atol=1e-6)
+    none = method.predict(ALL, {(0, 0): np.array([], dtype=int)})
+    assert none.mixed.shape == (0,)
+    with pytest.raises(DataError, match="No model was fitted for seed 9, fold 0"):
+        method.predict(ALL, {(9, 0): SEEN})
+
+
+def test_a_seed_decides_everything(name):
+    first, second = fitted(name).predict(ALL.take(SEEN)), create(name).fit(ALL, splits()).predict(ALL.take(SEEN))
+    assert_same_predictions(first, second)
+
+
+def test_models_do_not_depend_on_the_other_models_fitted(name):
+    """Fitted alone, a fold of a seed is the same; so are its predictions."""
+    alone = create(name).fit(ALL, Splits(tuple(f for f in splits() if (f.seed, f.fold) == (1, 0))))
+    rows = {(1, 0): SEEN}
+    assert_same_predictions(alone.predict(ALL, rows), fitted(name).predict(ALL, rows))
+
+
+def test_another_seed_is_another_model(name):
+    """On the same rows: methods trained in stacks start and shuffle anew, the others have no randomness."""
+    fold = splits().folds[0]
+    twins = Splits(tuple(Fold(seed, 0, fold.train, fold.validation, fold.test) for seed in (0, 7)))
+    p = create(name).fit(ALL, twins).predict(ALL.take(SEEN))
+    fixed, mixed = p.fixed.reshape(2, -1), p.mixed.reshape(2, -1)
+    assert np.array_equal(fixed[0], fixed[1]) is (registry.model(name).engine != "stack")
+    assert np.array_equal(mixed[0], mixed[1]) is (registry.model(name).engine != "stack")
+
+
+def test_unseen_clusters_are_the_callers_choice(name):
+    method = fitted(name)
+    if not registry.model(name).uses_clusters_at_prediction:
+        p = method.predict(ALL, rows_of(UNSEEN))
+        assert np.isfinite(p.mixed).all()
+        return
+    with pytest.raises(UnseenClusterError) as caught:
+        method.predict(ALL)
+    assert "2 clusters were never seen in training (e0, e1" in str(caught.value)
+    assert "new_clusters='infer'" in str(caught.value) and "'population'" in str(caught.value)
+    method.predict(ALL, rows_of(SEEN))  # the data may hold others than the rows
+
+
+def test_population_is_the_fixed_effects_prediction(name):
+    method = fitted(name)
+    p = method.predict(ALL, new_clusters="population")
+    unseen = np.isin(p.row, UNSEEN)
+    if registry.model(name).weights_from:  # Z is random whatever the cluster
+        assert not np.array_equal(p.mixed[unseen], p.fixed[unseen])
+        return
+    np.testing.assert_array_equal(p.mixed[unseen], p.fixed[unseen])
+    known = method.predict(ALL, rows_of(SEEN))
+    np.testing.assert_allclose(p.mixed[~unseen], known.mixed, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [m for m in MODELS if not registry.model(m).weights_from])
+def test_a_choice_that_does_not_exist_is_refused(name):
+    with pytest.raises(ConfigError, match="new_clusters is 'popluation'.*Did you mean 'population'"):
+        fitted(name).predict(ALL, new_clusters="popluation")
+
+
+@pytest.mark.parametrize("name", INFERRING)
+def test_inference_needs_a_z_predictor(name):
+    with pytest.raises(ConfigError, match="needs cluster_inference"):
+        fitted(name).predict(ALL, new_clusters="infer")
+
+
+@pytest.mark.parametrize("name", INFERRING)
+def test_inferred_clusters(name):
+    method, rows = fitted(name), rows_of(np.r_[UNSEEN, SEEN[:5]])
+    p = method.predict(ALL, rows, new_clusters="infer", cluster_inference=z_predictor())
+    unseen = np.isin(p.row, UNSEEN)
+    population = method.predict(ALL, rows, new_clusters="population")
+    np.testing.assert_allclose(p.fixed, population.fixed, rtol=1e-5, atol=1e-6)
+    assert (p.mixed[unseen] != p.fixed[unseen]).mean() > 0.9
+    np.testing.assert_allclose(p.mixed[~unseen], population.mixed[~unseen], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [m for m in INFERRING if registry.model(m).random_effects])
+def test_inferred_clusters_blend_the_random_effects(name):
+    method, rows = fitted(name), rows_of(UNSEEN)
+    p = method.predict(ALL, rows, new_clusters="infer", cluster_inference=z_predictor())
+    Z = z_predictor().infer(ALL, rows, method.levels_)
+    effects = np.zeros_like(p.mixed)
+    for c, level in enumerate(method.levels_):
+        pure = method.predict(relabelled(ALL, level), rows)
+        effects += np.concatenate([Z[key][:, c] for key in rows]) * (pure.mixed - pure.fixed)
+    np.testing.assert_allclose(p.mixed - p.fixed, effects, rtol=1e-3, atol=1e-4)
+
+
+def test_saved_models_predict_the_same(name, tmp_path):
+    method = fitted(name)
+    method.save(tmp_path / "run")
+    method.save(tmp_path / "run")  # again, over what is there
+    assert [f.name for f in tmp_path.iterdir()] == ["run"]
+    loaded = type(method).load(tmp_path / "run")
+    assert_same_predictions(loaded.predict(ALL.take(SEEN)), method.predict(ALL.take(SEEN)))
+    population = {"rows": rows_of(UNSEEN), "new_clusters": "population"}
+    assert_same_predictions(loaded.predict(ALL, **population), method.predict(ALL, **population))
+    assert loaded.replicas_ == method.replicas_ and loaded.notes_ == method.notes_
+    assert json.dumps(loaded.settings) == json.dumps(method.settings)
+    rows = rows_of(SEEN)
+    for ours, theirs in [
+        (loaded.random_effects_, method.random_effects_),
+        (loaded.importance(ALL, rows), method.importance(ALL, rows)),
+    ]:
+        assert (ours is None and theirs is None) or ours.equals(theirs)
+
+
+@pytest.mark.parametrize("name", [m for m in MODELS if registry.model(m).weights_from])
+def test_models_that_take_the_weights_of_another(name, tmp_path):
+    source = fitted(registry.model(name).weights_from)
+    source.save(tmp_path / "run")
+    method = registry.load(registry.model(name).method).load(tmp_path / "run")
+    ours, theirs = method.predict(ALL.take(SEEN)), source.predict(ALL.take(SEEN))
+    assert_same_predictions(ours, theirs, but_mixed=True)
+    same = np.isclose(ours.mixed, theirs.mixed, rtol=1e-5, atol=1e-6).mean()
+    assert 0.1 < same < 0.45  # one row in four keeps its cluster by chance
+    assert_same_predictions(ours, method.predict(ALL.take(SEEN)))
+
+
+def test_random_effects_table(name):
+    entry, table = registry.model(name), fitted(name).random_effects_
+    if not entry.random_effects:
+        assert table is None
+        return
+    assert list(table.columns) == EFFECTS
+    assert not table.duplicated(["seed", "fold", "cluster", "effect", "feature"]).any()
+    assert set(table["cluster"]) == set(fitted(name).levels_)
+    assert set(zip(table["seed"], table["fold"], strict=True)) == set(fitted(name).replicas_)
+    assert set(table["effect"]) <= {"intercept", "slope"} and "intercept" in set(table["effect"])
+    assert (table.loc[table["effect"] == "intercept", "feature"] == "").all()
+    assert (table.loc[table["effect"] == "slope", "feature"] != "").all()
+    assert (table.groupby(["seed", "fold", "cluster"]).size() == len(table) / 16).all()
+    assert np.isfinite(table[["mean", "sd"]]).all(axis=None) and (table["sd"] >= 0).all()
+    assert table["mean"].abs().max() > 0
+
+
+def test_random_effects_are_what_the_prediction_adds(name):
+    """Random intercepts: at X where the slopes' features are 0, mixed - fixed is the table's intercept."""
+    table = fitted(name).random_effects_
+    if table is None or registry.model(name).weights_from or name == "mixedlm":
+        # mixedlm adds them to a probability, not to the logit.
+        return
+    table = table[(table["seed"] == 0) & (table["fold"] == 0)]
+    slopes = table[table["effect"] == "slope"]
+    if len(slopes) and not set(slopes["feature"]) <= set(ALL.feature_names):
+        return  # slopes on hidden layers
+    for cluster in fitted(name).levels_:
+        data = ClusteredData(np.zeros((2, 3)), [0, 1], [cluster] * 2)
+        p = fitted(name).predict(data, {(0, 0): np.arange(2)})
+        own = table[(table["cluster"] == cluster) & (table["effect"] == "intercept")]["mean"].item()
+        np.testing.assert_allclose(p.mixed - p.fixed, own, rtol=1e-4, atol=1e-5)
+
+
+def test_importance(name):
+    method, rows = fitted(name), {(1, 0): SEEN[:40], (0, 1): SEEN[40:]}
+    table = method.importance(ALL, rows)
+    assert list(table.columns) == ["seed", "fold", "feature", "importance"]
+    keys = table[["seed", "fold", "feature"]].apply(tuple, axis=1).tolist()
+    assert keys == [(s, f, x) for s, f in rows for x in ALL.feature_names]
+    assert np.isfinite(table["importance"]).all() and (table["importance"] >= 0).all() and table["importance"].max() > 0
+
+
+def test_importance_is_the_gradient_of_the_fixed_effects_prediction(name):
+    """Against differences of predictions, except where they are bounded probabilities."""
+    if name == "mixedlm":
+        pytest.skip("its linear predictor is a probability; baselines/test_linear_mixed.py checks its importance")
+    method, rows, step = fitted(name), {(0, 0): SEEN}, 1e-2
+    table = method.importance(ALL, rows)
+    for j, feature in enumerate(ALL.feature_names):
+        shifted = []
+        for sign in (1, -1):
+            X = ALL.X.copy()
+            X[:, j] += sign * step
+            shifted.append(method.predict(ClusteredData(X, ALL.y, ALL.clusters), rows).fixed.astype(float))
+        slope = np.abs(shifted[0] - shifted[1]).mean() / (2 * step)
+        expected = slope * ALL.X[SEEN, j].std()
+        got = table.loc[table["feature"] == feature, "importance"].item()
+        assert got == pytest.approx(expected, rel=0.05, abs=0.01)  # ReLUs have kinks
+
+
+def test_nothing_but_training_rows_enters_a_fit(name):
+    """Test rows, and rows of clusters that are unseen, become garbage: the fit stays the same to the last bit."""
+    fold = splits().folds[0]
+    rng = np.random.default_rng(1)
+    outside = np.setdiff1d(np.arange(len(ALL)), fold.train)
+    X, y = ALL.X.copy(), ALL.y.copy()
+    X[outside], y[outside] = 1e3 * rng.normal(size=(len(outside), 3)), rng.integers(0, 2, len(outside))
+    clusters = ALL.clusters.copy()
+    clusters[UNSEEN] = "e9"
+    garbage = ClusteredData(X, y, clusters)
+    clean, other = (create(name).fit(d, Splits((fold,))) for d in (ALL, garbage))
+    assert clean.levels_.tolist() == other.levels_.tolist()
+    assert_same_predictions(clean.predict(ALL, {(0, 0): SEEN}), other.predict(ALL, {(0, 0): SEEN}))
+    if clean.random_effects_ is not None:
+        assert clean.random_effects_.equals(other.random_effects_)
+    assert clean.notes_ == other.notes_
+
+
+def test_seeds_use_their_own_dataset(name):
+    """Where there are several simulated datasets, seed s is fitted to dataset s and predicts its rows."""
+    two = [ALL.take(SEEN)] * 2
+    data = ClusteredData(
+        np.concatenate([d.X + 0.1 * i for i, d in enumerate(two)]),
+        np.concatenate([d.y for d in two]),
+        np.concatenate([d.clusters for d in two]),
+        dataset=np.repeat([0, 1], len(SEEN)),
+    )
+    method = create(name).fit(data, make_splits(data, SEEDS, 2, "contract"))
+    p = method.predict(data)
+    assert len(p.row) == 4 * len(SEEN) and (data.dataset[p.row] == p.seed).all()
+
+
+def test_other_features_are_refused(name):
+    renamed = ClusteredData(ALL.X, ALL.y, ALL.clusters, feature_names=("x1", "x2", "z"))
+    with pytest.raises(DataError, match="The data has features x1, x2, z, but the method was fitted on x1, x2, x3"):
+        fitted(name).predict(renamed)
+
+
+def test_bad_data_is_refused_before_training(name):
+    X = ALL.X.copy()
+    X[3, 1] = np.nan
+    wrong = {
+        "No fold of the splits has one of the seeds": (ALL, splits(), [5]),
+        "one class only": (ClusteredData(ALL.X, np.ones(len(ALL), int), ALL.clusters), splits(), SEEDS),
+        "impute": (ClusteredData(X, ALL.y, ALL.clusters, allow_missing=True), splits(), SEEDS),
+        "expects binary labels": (simulated("multiclass"), splits(), SEEDS),
+    }
+    for message, arguments in wrong.items():
+        method = create(name)
+        with pytest.raises(DataError) as caught:
+            method.fit(*arguments)
+        assert message in str(caught.value)
+
+
+LABELS = [
+    (m, label)
+    for m in MODELS
+    for label in ("multiclass", "continuous")
+    if not registry.model(m).weights_from and m != "armed_no_adversary"
+]
+# Which models have no likelihood for which labels.
+BINARY_ONLY = {
+    ("mixed_logit", "continuous"),
+    *((m, "multiclass") for m in ("mixed_logit", "mixedlm", "menet", "lmmnn")),
+}
+
+
+@pytest.mark.parametrize(("name", "label"), LABELS)
+def test_other_kinds_of_labels(name, label):
+    data = simulated(label)
+    method = create(name, label=label)
+    if (name, label) in BINARY_ONLY:
+        with pytest.raises(ConfigError, match=f"label is '{label}'"):
+            method.fit(data, splits(), [0])
+        return
+    p = method.fit(data, splits(), [0]).predict(data, new_clusters="population")
+    assert p.mixed.shape == p.fixed.shape == ((2 * len(data), 3) if label == "multiclass" else (2 * len(data),))
+    assert np.isfinite(p.mixed).all()
+    table = method.random_effects_
+    if table is not None and label == "multiclass":
+        assert {f.rsplit("->", 1)[1] for f in table["feature"]} == {"0", "1", "2"}
