@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from armed import labels, tables
+from armed import labels, registry, tables
 from armed.plotting.catalogue import headline_metric, is_null_check
 
 ALPHA = 0.05  # after Holm's correction
 _NULL_ACCURACY = 0.5
 _NULL_TOPIC = "Null check on unseen clusters"
+_PROBE_UNITS = {"fold": "each trained model", "dataset": "importance averaged over a dataset's folds"}
 
 
 class Finding(NamedTuple):
@@ -43,9 +44,10 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     null = is_null_check(config["studies"][study])
     found = []
     # Where nothing can be known about unseen clusters, a ranking of models there would rank noise.
-    for partition in ("seen",) if null else ("seen", "unseen", "deconfounded"):
+    for partition in ("seen",) if null else ("seen", "unseen", "deconfounded", "deconfounded_fixed"):
         for variant in labels.data_variants(study):
             found += _ranking(mine["summary"], mine["paired_tests"], metric, partition, variant)
+    found += _armed(mine["paired_tests"], metric)
     if null:
         found += _null_check(mine["summary"], metric)
     found += _probes(mine["deconfounding"], study)
@@ -111,16 +113,39 @@ def _null_check(summary: pd.DataFrame, metric: str) -> list[Finding]:
     return [Finding(_NULL_TOPIC, f"{text}; not those of {_listed(names)}.")]
 
 
-def _probes(shares: pd.DataFrame, study: str) -> list[Finding]:
-    rows = shares[shares["unit"] == "dataset"].sort_values("share", kind="stable")
+def _armed(tests: pd.DataFrame, metric: str) -> list[Finding]:
+    """ARMED against its references, wherever both were scored: the question of the paper, answered either way."""
+    rows = tests[(tests["model"] == "armed") & (tests["metric"] == metric)].dropna(subset=["difference", "p_holm"])
     if rows.empty:
         return []
-    names = [
-        f"{labels.model(r.model, r.variant, study)} {tables.percent(r.share, r.ci_low, r.ci_high)}"
-        for r in rows.itertuples()
-    ]
-    text = f"Share of datasets in which a probe is more important than the weakest real feature: {_listed(names)}."
-    return [Finding("Probes (lower is better)", text)]
+    names = []
+    for r in rows.itertuples():
+        where, p = _where(r.partition, r.variant), tables.p_value(r.p_holm)
+        difference = tables.interval(r.difference, r.ci_low, r.ci_high, signed=True)
+        names.append(f"{where[:1].lower()}{where[1:]} {difference}, p {p if p.startswith('<') else f'= {p}'}")
+    about = f"ARMED against {_listed([labels.model(m) for m in rows['reference'].unique()])}"
+    return [Finding(about, f"Difference in {labels.metric(metric)} (p after Holm): {'; '.join(names)}.")]
+
+
+def _probes(shares: pd.DataFrame, study: str) -> list[Finding]:
+    """How often a probe is taken for a real feature; models that use another's weights are not told twice."""
+    shares = shares[~shares["model"].isin(registry.WITHOUT_FITS)]
+    found = []
+    for unit, about in _PROBE_UNITS.items():
+        rows = shares[shares["unit"] == unit].sort_values("share", kind="stable")
+        some, none = rows[rows["share"] > 0], rows[rows["share"] == 0]
+        names = [
+            f"{labels.model(r.model, r.variant, study)} {tables.percent(r.share, r.ci_low, r.ci_high)}"
+            for r in some.itertuples()
+        ]
+        parts = [_listed(names)] if names else []
+        if len(none):
+            never = _listed([labels.model(m, v, study) for m, v in zip(none["model"], none["variant"], strict=True)])
+            parts.append(f"never: {never}")
+        if parts:
+            text = f"Share in which a probe is more important than the weakest real feature: {'; '.join(parts)}."
+            found.append(Finding(f"Probes, {about} (lower is better)", text))
+    return found
 
 
 def _published(comparison: pd.DataFrame, study: str) -> list[Finding]:
@@ -150,7 +175,8 @@ def _rows(frame: pd.DataFrame, partition: str, metric: str, variant: str) -> pd.
 
 def _where(partition: str, variant: str) -> str:
     name = labels.partition(partition)
-    name = "Test data without the confounding" if partition == "deconfounded" else name[:1].upper() + name[1:]
+    name = name.replace("deconfounded", "test data without the confounding")
+    name = name[:1].upper() + name[1:]
     return name if variant == "main" else f"{name}, {labels.variant_name(variant)}"
 
 

@@ -18,8 +18,11 @@ _METRICS = {
     "auprc": "AUPRC",
     "brier": "Brier score",
     "within_cluster_auroc": "AUROC within clusters",
+    "z_accuracy": "accuracy of the Z-predictor",
+    "adversary_accuracy": "accuracy of the adversary",
+    "probe_rank": "rank of the best probe",
 }
-_VARIANTS = {"main": "main", "resampled": "new dataset per seed", "lambda_F1": "lambda_F = 1"}
+_VARIANTS = {"main": "main", "resampled": "new dataset per seed", "lambda_F1": "lambda_F = 1", "plain_em": "plain EM"}
 _PUBLISHED = {"notebook": "authors' notebook", "rerun": "authors' code, rerun on one seed"}
 _SOURCES = {
     "simulated": "Simulated data",

@@ -185,6 +185,9 @@ MODELS: dict[str, Model] = {
     )
 }
 
+WITHOUT_FITS = tuple(m.id for m in MODELS.values() if m.weights_from)
+"""Models that predict with another model's weights: what is read off the weights is told of the other."""
+
 
 def study(id: str) -> Study:
     """Return a study of the registry, or raise `UnknownNameError` with the nearest name."""

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from armed import config as configuration
-from armed import labels, reproducibility, results, schemas, tables
+from armed import labels, registry, reproducibility, results, schemas, tables
 from armed.files import atomic
 from armed.findings import findings
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
@@ -197,15 +197,16 @@ def _runs(studies: Iterable[str], metrics: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for study in studies:
         rows = metrics[metrics["study"] == study]
-        cells = rows.drop_duplicates(["model", "variant", "seed", "fold"])
+        fits = rows[(rows["fold"] >= 0) & ~rows["model"].isin(registry.WITHOUT_FITS)]
+        fits = fits.drop_duplicates(["model", "variant", "seed", "fold"])
         lines.append(
             {
                 "Study": labels.study(study),
                 "Data": "; ".join(labels.source(s) for s in rows["source"].unique()) or "not run",
                 "Models": rows["model"].nunique(),
                 "Seeds": rows["seed"].nunique(),
-                "Folds": rows["fold"].nunique(),
-                "Trained models scored": len(cells),
+                "Folds": fits["fold"].nunique(),
+                "Trained models": len(fits),
             }
         )
     return pd.DataFrame(lines)

@@ -240,7 +240,7 @@ def _intervals(rows: pd.DataFrame, *columns: str, signed: bool = False) -> list[
 
 
 def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Order rows by partition, variant of the data, model of the registry; others keep their place."""
+    """Order rows by partition, variant of the data, model of the registry, changed settings last; others keep their place."""
     variants = [labels.data_variants(s) for s in rows["study"]]
     data = [
         v.index(labels.data_variant(x, s)) for v, x, s in zip(variants, rows["variant"], rows["study"], strict=True)
@@ -252,6 +252,7 @@ def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
         keys["partition"] = _places(rows["partition"], labels.PARTITIONS)
     keys["data"] = data
     keys["model"] = _places(rows["model"], MODELS)
+    keys["changed"] = [x not in v for v, x in zip(variants, rows["variant"], strict=True)]
     return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index]
 
 

@@ -86,20 +86,20 @@ def _null_check(study: str, results_dir: Path, config: Mapping) -> Figure:
 
 def _importance(study: str, results_dir: Path, config: Mapping) -> Figure:
     return associations.importance(
-        _table("importance", results_dir), study, _source(study, results_dir), confidence=_confidence(config)
+        _own_fits("importance", results_dir), study, _source(study, results_dir), confidence=_confidence(config)
     )
 
 
 def _deconfounding(study: str, results_dir: Path, config: Mapping) -> Figure:
     return associations.deconfounding_share(
-        _table("deconfounding", results_dir), study, _source(study, results_dir), _confidence(config)
+        _own_fits("deconfounding", results_dir), study, _source(study, results_dir), _confidence(config)
     )
 
 
 def _random_intercepts(study: str, results_dir: Path, config: Mapping) -> Figure:
     truth = _study_data(study, results_dir).truth
     return associations.random_intercepts(
-        _table("random_effects", results_dir), truth, study, _source(study, results_dir)
+        _own_fits("random_effects", results_dir), truth, study, _source(study, results_dir)
     )
 
 
@@ -116,6 +116,12 @@ KINDS = {
 
 def _table(name: str, results_dir: Path) -> pd.DataFrame:
     return results.read(name, results_dir / f"{name}.tsv")
+
+
+def _own_fits(name: str, results_dir: Path) -> pd.DataFrame:
+    """A table without the models that use another's weights."""
+    table = _table(name, results_dir)
+    return table[~table["model"].isin(registry.WITHOUT_FITS)]
 
 
 def _confidence(config: Mapping) -> float:
