@@ -64,7 +64,7 @@ class ClusterInference(StackMethod):
         self._check_fitted()
         self._check_features(data)
         keys, index = self._select(rows)
-        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index)
         unknown = sorted(set(levels) - set(self.levels_))

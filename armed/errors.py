@@ -22,6 +22,10 @@ class LayerNotFoundError(ArmedError, ValueError):
     """A layer name does not exist in the wrapped network."""
 
 
+class UnsupportedLayerError(ArmedError, RuntimeError):
+    """A layer of the network cannot be trained in a stack of replicas."""
+
+
 class UnseenClusterError(ArmedError, ValueError):
     """Samples of clusters never seen in training, and no choice of what to do with them."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,11 +77,12 @@ def train(
 ) -> tuple[pd.DataFrame, list[int]]:
     """Train the stack in place; returns the history and the replicas that diverged."""
     codes = data.codes(levels)
-    pool = Pool.of(data.X, data.y, codes, str(stack.device))
     hyper = _hyper_tensors(stack, program.objective, training, values)
-    adversary = Adam(stack.adversary, hyper["learning_rate"], training.epsilon) if stack.adversary else None
-    main = Adam(stack.main, hyper["learning_rate"], training.epsilon)
-    state = State(stack, main, adversary, hyper, pool, [f.train for f in folds], seeds)
+    optimisers = [
+        Adam(p, hyper["learning_rate"], training.epsilon) if p else None for p in (stack.main, stack.adversary)
+    ]
+    pool = Pool.of(data.X, data.y, codes, str(stack.device))
+    state = State(stack, *optimisers, hyper, pool, [f.train for f in folds], seeds)
     stopping = None
     if training.patience is not None and any(len(f.validation) for f in folds):
         stopping = EarlyStopping(stack, training.patience, training.monitor)
@@ -89,15 +90,7 @@ def train(
     setup = _fingerprint(state, program, training, folds) if checkpoint else ""
     program.start(state)
     first = _resume(checkpoint, setup, state, stopping, history)
-    bar = tqdm(
-        range(first, training.epochs),
-        initial=first,
-        total=training.epochs,
-        desc=f"{stack.size} replicas",
-        unit="epoch",
-        disable=not sys.stderr.isatty(),
-    )
-    for epoch in bar:
+    for epoch in _epochs(first, training.epochs, f"{stack.size} replicas"):
         program.start_epoch(state, epoch)
         loss = _epoch(state, program, training.batch_size, codes, epoch)
         record = {"replica": np.arange(stack.size), "seed": [f.seed for f in folds]}
@@ -117,10 +110,22 @@ def train(
     if stopping is not None:
         stack.load(stopping.weights)
     program.finish(state)
+    whole = _whole(history)
+    return whole, _diverged(stack, whole)
+
+
+def _epochs(first: int, n_epochs: int, label: str) -> Iterable[int]:
+    """Epochs to train, with a progress bar on a terminal."""
+    quiet = not sys.stderr.isatty()
+    return tqdm(range(first, n_epochs), initial=first, total=n_epochs, desc=label, unit="epoch", disable=quiet)
+
+
+def _whole(history: list[pd.DataFrame]) -> pd.DataFrame:
+    """History of all epochs; `kept` only where the weights were kept in the end."""
     whole = pd.concat(history, ignore_index=True)
     last = whole[whole["kept"]].groupby("replica")["epoch"].transform("max")
     whole["kept"] = whole["kept"] & (whole["epoch"] == last.reindex(whole.index))
-    return whole, _diverged(stack, whole)
+    return whole
 
 
 def _epoch(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> np.ndarray:

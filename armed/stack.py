@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from armed.errors import UnsupportedLayerError
+
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
 _EVALUATION_FLOATS = 2e7
 _ACTIVATIONS_PER_SAMPLE = 64
@@ -47,9 +49,9 @@ class Pool:
     @classmethod
     def of(cls, X: np.ndarray, y: np.ndarray, codes: np.ndarray, device: str = "cpu") -> Pool:
         return cls(
-            torch.as_tensor(np.asarray(X), dtype=torch.float32, device=device),
-            torch.as_tensor(np.asarray(y), dtype=torch.float32, device=device),
-            torch.as_tensor(np.asarray(codes), dtype=torch.long, device=device),
+            torch.tensor(np.asarray(X), dtype=torch.float32, device=device),
+            torch.tensor(np.asarray(y), dtype=torch.float32, device=device),
+            torch.tensor(np.asarray(codes), dtype=torch.long, device=device),
         )
 
 
@@ -154,8 +156,17 @@ class Stack:
 
     def vmap(self, function: Callable, *args: object, in_dims: tuple | int = 0) -> object:
         """Map `function` over the replica axis of `args`."""
-        with sdpa_kernel(SDPBackend.MATH):  # torch has no rule for mapping the other forms of attention
-            return vmap(function, in_dims=in_dims, randomness="different")(*args)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):  # torch has no rule for mapping the other forms of attention
+                return vmap(function, in_dims=in_dims, randomness="different")(*args)
+        except RuntimeError as error:
+            if "atching rule" not in str(error):
+                raise
+            raise UnsupportedLayerError(
+                "A layer of the network cannot be trained in a stack of replicas, because torch.func.vmap has no rule for "
+                f"one of its operations ({str(error).splitlines()[0]}). nn.GRU and nn.LSTM are such layers: write them as a "
+                "loop over nn.GRUCell or nn.RNNCell."
+            ) from error
 
     def call(self, params: dict[str, Tensor], buffers: dict[str, Tensor], *args: object, **kwargs: object):
         """The module's output for one replica (inside `vmap`)."""

@@ -113,7 +113,7 @@ class StackMethod(Method):
     def importance(self, data, rows):
         self._check_fitted()
         keys, index = self._select(rows)
-        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         population = [np.full(len(r), -1) for r in ids]
         outputs = self.stack_.evaluate(input_gradients, X, ids, population, index)
@@ -136,14 +136,14 @@ class StackMethod(Method):
         if self.stack_.adversary is None:
             return None
         keys, index = self._select(rows)
-        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         population = [np.full(len(r), -1) for r in ids]
         outputs = self.stack_.evaluate(cluster_logits, X, ids, population, index)
         return {k: out["cluster_logits"].argmax(1) for k, out in zip(keys, outputs, strict=True)}
 
     def _outputs(self, data, keys, rows, clusters):
-        X = torch.as_tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         _, index = self._select(dict.fromkeys(keys))
         outputs = self.stack_.evaluate(predictions, X, rows, clusters, index)
         return [(out["fixed"], out["mixed"]) for out in outputs]

@@ -208,6 +208,18 @@ def test_frozen_parameters_are_buffers():
     assert torch.equal(stack.replica(1).net.output.weight, built(1).net.output.weight)
 
 
+def test_read_only_arrays_are_taken_without_a_warning():
+    """pandas gives such arrays; warnings are errors here."""
+    arrays = np.zeros((2, 3)), np.zeros(2), np.zeros(2, dtype=int)
+    for a in arrays:
+        a.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        Pool.of(*arrays)
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_pool_types():
     pool = Pool.of(np.zeros((2, 3)), np.array([0, 1]), np.array([0, -1]))
     assert pool.X.dtype == pool.y.dtype == torch.float32 and pool.codes.dtype == torch.int64
