@@ -1,4 +1,4 @@
-"""The Z-predictor: soft cluster membership of samples from clusters never seen in training (paper, section 3.4)."""
+"""The Z-predictor: soft cluster membership of samples from clusters never seen in training (paper, Methods)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ class NotFittedError(ArmedError, ValueError, AttributeError):
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest valid name, or an empty string."""
-    near = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    names = [str(v) for v in valid]
+    same = [v for v in names if v.lower() == str(name).lower()]
+    near = same or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

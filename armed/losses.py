@@ -1,4 +1,4 @@
-"""Label losses and the objective of the paper (section 3.3).
+"""Label losses and the objective of the paper (Methods).
 
     L(y, mixed) + lambda_F L(y, fixed) - lambda_g CE(Z, Z_hat) + lambda_K KL
 

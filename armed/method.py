@@ -220,8 +220,10 @@ class Method(ABC):
         if not self.uses_clusters or not len(unseen) or new_clusters == "population":
             return {key: codes[r] for key, r in rows.items()}
         if new_clusters == "error":
+            count = "1 cluster was" if len(unseen) == 1 else f"{len(unseen)} clusters were"
+            more = ", ..." if len(unseen) > 5 else ""
             raise UnseenClusterError(
-                f"{len(unseen)} clusters were never seen in training ({', '.join(map(str, unseen[:5]))}...). Choose "
+                f"{count} never seen in training ({', '.join(map(str, unseen[:5]))}{more}). Choose "
                 "new_clusters='infer' (blend the random effects of similar clusters) or 'population' (fixed effects only)."
             )
         if cluster_inference is None:

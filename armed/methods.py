@@ -15,7 +15,7 @@ from armed.stack_method import StackMethod
 
 
 class ARMED(StackMethod):
-    """Adversarially-regularised mixed effects deep learning (paper, section 3).
+    """Adversarially-regularised mixed effects deep learning (paper, Methods).
 
     Parameters
     ----------

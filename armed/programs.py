@@ -48,7 +48,7 @@ def shuffled_batches(rng: np.random.Generator, rows: np.ndarray, batch_size: int
 
 
 class Program:
-    """Supervised training of the objective, with an adversary where the module has one (paper, section 3.3).
+    """Supervised training of the objective, with an adversary where the module has one (paper, Methods).
 
     Per batch the adversary takes one Adam step on its cross-entropy, then the network one on
     ``L(mixed) + lambda_F L(fixed) - lambda_g CE + lambda_K KL``, with the adversary as it then is.

@@ -178,7 +178,7 @@ class _ArmedEstimator(BaseEstimator):
 
 
 class ArmedClassifier(ClassifierMixin, _ArmedEstimator):
-    """Mixed effects deep learning classifier for clustered tables, binary and multiclass (paper, section 3).
+    """Mixed effects deep learning classifier for clustered tables, binary and multiclass (paper, Methods).
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ class ArmedClassifier(ClassifierMixin, _ArmedEstimator):
 
 
 class ArmedRegressor(RegressorMixin, _ArmedEstimator):
-    """Mixed effects deep learning regressor for clustered tables (paper, section 3, with a Gaussian loss).
+    """Mixed effects deep learning regressor for clustered tables (paper, Methods, with a Gaussian loss).
 
     y is standardised inside, so that loss weights, prior s.d. and initial scales mean the same whatever its unit; predictions
     and random effects come back in the unit of y. The residual s.d. of the loss is fixed at the s.d. of y: another one

@@ -1,4 +1,4 @@
-"""The adversary: a classifier of the cluster from hidden activations of the fixed effects network (paper, section 3.1)."""
+"""The adversary: a classifier of the cluster from hidden activations of the fixed effects network (paper, Methods)."""
 
 from __future__ import annotations
 

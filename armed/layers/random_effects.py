@@ -1,7 +1,7 @@
 """Variational random effects: cluster-specific weights with Gaussian posteriors.
 
 For q clusters and a layer of F features feeding K outputs, each cluster c has weights ``U_c`` (F, K) with a mean-field
-posterior ``N(loc, scale^2)`` and a prior ``N(0, prior_sd^2)`` (paper, section 3.2). For a row ``z`` of the design matrix Z
+posterior ``N(loc, scale^2)`` and a prior ``N(0, prior_sd^2)`` (paper, Methods). For a row ``z`` of the design matrix Z
 the weights are ``z @ U``: one cluster's for a one-hot row, a blend for a soft row, exactly zero for an all-zero row.
 """
 

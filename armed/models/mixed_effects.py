@@ -1,6 +1,6 @@
 """`MixedEffects`: any network as the fixed effects part of a mixed effects model.
 
-Model (paper, section 3; symbols as in the code):
+Model (paper, Methods; symbols as in the code):
 
     fixed  = net(X)                                           (n, K)  logits, or means of continuous labels
     random = sum over effects of  h(X) . U(Z)                 (n, K)  h: 1 (intercept), X, or a layer's output
