@@ -112,6 +112,8 @@ class Stack:
         self.adversary = Parameters(adversary) if adversary else None
         self.buffers = {name: t.clone() for name, t in state.items() if name not in names}
         self.size = len(next(iter(main.values())))
+        # Looking for tied weights at each call costs more than a small network itself.
+        self._tied = len(list(module.named_parameters(remove_duplicate=False))) > len(list(module.named_parameters()))
 
     @classmethod
     def build(cls, factory: Callable[[], nn.Module], seeds: Sequence[int], device: str = "cpu") -> Stack:
@@ -170,12 +172,12 @@ class Stack:
 
     def call(self, params: dict[str, Tensor], buffers: dict[str, Tensor], *args: object, **kwargs: object):
         """The module's output for one replica (inside `vmap`)."""
-        return functional_call(self.module, (params, buffers), args, kwargs)
+        return functional_call(self.module, (params, buffers), args, kwargs, tie_weights=self._tied)
 
     def call_adversary(self, params: dict[str, Tensor], activations: Tensor) -> Tensor:
         """The adversary's logits for one replica (inside `vmap`)."""
         local = {name.removeprefix("adversary."): t for name, t in params.items()}
-        return functional_call(self.module.adversary, local, (activations,))
+        return functional_call(self.module.adversary, local, (activations,), tie_weights=False)
 
     def replica(self, r: int) -> nn.Module:
         """A copy of the module with the weights of replica `r`, in evaluation mode."""

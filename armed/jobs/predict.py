@@ -181,6 +181,8 @@ def _inference(folder: Path | None, data_variant: str) -> object | None:
 
 def _noted(predictions: pd.DataFrame, method: Method) -> pd.DataFrame:
     """Add what a reader should know of the fit, such as that it did not converge."""
+    if not method.notes_:
+        return predictions.assign(fit_note="")
     notes = [method.notes_.get(key, "") for key in zip(predictions["seed"], predictions["fold"], strict=True)]
     return predictions.assign(fit_note=notes)
 
