@@ -31,7 +31,7 @@ paper: setup  ## the paper's full scale, in paper/
 	@echo "Report: $(CURDIR)/paper/results/report.html"
 
 test: setup lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check .

@@ -85,7 +85,7 @@ def test_probabilities_logits_and_classes_agree(model):
 
 def test_unseen_clusters_are_the_callers_choice(model):
     clusters = np.where(np.arange(180) < 10, "new", SITES)
-    with pytest.raises(UnseenClusterError, match=r"1 clusters were never seen in training \(new"):
+    with pytest.raises(UnseenClusterError, match=r"1 cluster was never seen in training \(new"):
         model.predict(X, clusters)
     known, population = model.decision_function(X, SITES), model.decision_function(X)
     left = model.decision_function(X, clusters, new_clusters="population")

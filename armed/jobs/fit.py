@@ -17,7 +17,8 @@ from armed.jobs.data import read_splits
 from armed.reproducibility import environment
 
 log = logging.getLogger(__name__)
-CLUSTER_INFERENCE = "cluster_inference"
+# Named, not imported: methods that need no torch neither load it nor run again when it changes.
+CLUSTER_INFERENCE = "armed.cluster_inference:ClusterInference"
 
 
 def fit(
@@ -74,12 +75,11 @@ def fit_cluster_inference(
     stack_size: int,
 ) -> None:
     """Fit a study's Z-predictor on each variant of its data; arguments as for `fit`."""
-    from armed.cluster_inference import ClusterInference  # loads torch
-
     common = {key: settings[key] for key in ("study", "network", "training", "validation_fraction")}
     common |= {"device": device, "stack_size": stack_size}
     study_data = StudyData.load(data)
-    jobs = [(variant, ClusterInference, common, variant) for variant in study_data.parts]
+    method = registry.load(CLUSTER_INFERENCE)
+    jobs = [(variant, method, common, variant) for variant in study_data.parts]
     _fit_all(jobs, settings, code, study_data, splits, folder, checkpoints)
 
 

@@ -16,7 +16,7 @@ from armed.data.splits import Splits
 from armed.data.study import StudyData
 from armed.files import atomic
 from armed.jobs.data import read_splits
-from armed.jobs.fit import fitted_variants, set_torch_threads
+from armed.jobs.fit import CLUSTER_INFERENCE, fitted_variants, set_torch_threads
 from armed.method import Method, Rows
 from armed.scoring import FIXED_OF, score
 
@@ -174,9 +174,7 @@ def boundary_grid(method: Method, data: ClusteredData, n: int = GRID_POINTS) -> 
 def _inference(folder: Path | None, data_variant: str) -> object | None:
     if folder is None:
         return None
-    from armed.cluster_inference import ClusterInference  # loads torch
-
-    return ClusterInference.load(folder / data_variant)
+    return registry.load(CLUSTER_INFERENCE).load(folder / data_variant)
 
 
 def _noted(predictions: pd.DataFrame, method: Method) -> pd.DataFrame:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("armed", "baselines", "workflow", "config", "pyproject.toml")
+
+
+class Plan(NamedTuple):
+    """Rules with jobs to run, and the fits among them as study/model."""
+
+    rules: set[str]
+    fits: set[str]
 
 
 class Project:
@@ -42,13 +51,17 @@ class Project:
             timeout=500,
         )
 
-    def planned(self, *arguments: str, **options: str) -> set[str]:
-        """Rules with jobs to run, from a dry run."""
-        done = self.run("--dry-run", "--quiet", "rules", *arguments, **options)
-        assert done.returncode == 0, done.stdout + done.stderr
+    def planned(self, *arguments: str, **options: str) -> Plan:
+        """What a dry run would do."""
         done = self.run("--dry-run", *arguments, **options)
-        lines = done.stdout.splitlines()
-        return {line.split()[1].rstrip(":") for line in lines if line.startswith(("rule ", "localrule "))}
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = done.stdout + done.stderr
+        if "Nothing to be done" in told:
+            return Plan(set(), set())
+        stats = told[told.index("Job stats:") :].split("\n\n")[0].splitlines()[3:]
+        fits = {f"{study}/{model}" for model, study in re.findall(r"Fitting (\w+) on (\w+)\.", told)}
+        fits |= {f"{study}/cluster_inference" for study in re.findall(r"Fitting the Z-predictor of (\w+)\.", told)}
+        return Plan({line.split()[0] for line in stats} - {"total"}, fits)
 
 
 @pytest.fixture(scope="session")

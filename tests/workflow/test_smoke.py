@@ -11,7 +11,7 @@ import pytest
 from armed import config as configuration
 from armed import results, schemas
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 TABLES = ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects")
 DERIVED = ("summary", "comparison", "paired_tests", "deconfounding")
 
