@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Collection
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -62,7 +63,7 @@ def derive_seed(purpose: str, study: str, seed: int, fold: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(parts.encode()).digest()[:8], "big") >> 1
 
 
-def source_digest(target: str | ModuleType, *, root: Path = ROOT) -> str:
+def source_digest(target: str | ModuleType, *, apart: Collection[str] = (), root: Path = ROOT) -> str:
     """Hash the project code that a module uses, without importing it.
 
     The transitive closure of modules of the packages `armed` and `baselines` named in import statements
@@ -76,6 +77,8 @@ def source_digest(target: str | ModuleType, *, root: Path = ROOT) -> str:
     ----------
     target : str or module
         ``"module:name"``, ``"module"`` or a module object.
+    apart : collection of str
+        Modules that do not count, because what the target takes from them is told in another way.
     root : Path
         Folder that holds the packages.
 
@@ -91,7 +94,7 @@ def source_digest(target: str | ModuleType, *, root: Path = ROOT) -> str:
     """
     name = target.__name__ if isinstance(target, ModuleType) else str(target).partition(":")[0]
     digest = hashlib.sha256()
-    for module in modules_used(name, root=root):
+    for module in (m for m in modules_used(name, root=root) if m not in apart):
         content, _ = _parse(_file_of(module, root))
         digest.update(f"{module} {content}\n".encode())
     return digest.hexdigest()

@@ -47,6 +47,18 @@ def test_editing_a_docstring_or_a_comment_reruns_nothing(smoke, edited):
     assert smoke.planned().rules == set()
 
 
+def test_a_new_registry_entry_refits_nothing(smoke, edited):
+    edited(
+        "armed/registry.py",
+        '        Model("mldg",',
+        '        Model("another", "Another", "baselines.mldg:MLDG"),\n        Model("mldg",',
+    )
+    edited("workflow/schemas/config.schema.yaml", "          mldg:\n", "          another: *nothing\n          mldg:\n")
+    edited("config/config.yaml", "      cluster_input: {}\n", "      cluster_input: {}\n      another: {}\n")
+    plan = smoke.planned()
+    assert not plan.fits and "predict" not in plan.rules
+
+
 def test_editing_the_plots_redraws_only(smoke, edited):
     edited("armed/plotting/style.py", "import annotations\n", "import annotations\n\nUNUSED = 1\n")
     assert smoke.planned().rules == {"figures", "report", "all"}

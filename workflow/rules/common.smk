@@ -21,8 +21,11 @@ wildcard_constraints:
 
 
 def code(*paths):
-    """Digest of the sources that a job uses: Snakemake does not see edits in imported packages."""
-    return [reproducibility.source_digest(path) for path in paths]
+    """Digest of the sources that a job uses: Snakemake does not see edits in imported packages.
+
+    Without the registry, so that a new entry reruns nothing: what a job takes from it is among the job's parameters.
+    """
+    return [reproducibility.source_digest(path, apart=["armed.registry"]) for path in paths]
 
 
 def data_settings(wildcards):
@@ -39,6 +42,16 @@ def split_settings(wildcards):
 
 def model_settings(wildcards):
     return configuration.settings(config, wildcards.study, wildcards.model)
+
+
+def method(wildcards):
+    return registry.model(wildcards.model).method
+
+
+def scored(wildcards):
+    """What of a study is scored."""
+    study = registry.study(wildcards.study)
+    return [study.source, *study.partitions, *study.metrics]
 
 
 def fit_code(wildcards):

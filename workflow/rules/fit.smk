@@ -6,6 +6,7 @@ rule fit:
         directory("results/runs/{study}/{model}"),
     params:
         settings=model_settings,
+        method=method,
         code=fit_code,
         checkpoints="results/checkpoints/{study}/{model}",
     log:
@@ -30,6 +31,7 @@ use rule fit as infer_clusters with:
         directory("results/runs/{study}/cluster_inference"),
     params:
         settings=inference_settings,
+        method="armed.cluster_inference:ClusterInference",
         code=code("armed.jobs.fit", "armed.cluster_inference"),
         checkpoints="results/checkpoints/{study}/cluster_inference",
     log:
@@ -56,6 +58,8 @@ rule predict:
         random_effects="results/parts/{study}/{model}/random_effects.tsv",
     params:
         settings=model_settings,
+        method=method,
+        scored=scored,
         unseen_seeds=config["predictions"]["unseen_seeds"],
         code=predict_code,
     log:
