@@ -94,14 +94,12 @@ class MetaProgram(Program):
         return total.detach()
 
     def label_loss(self, prediction: Tensor, y: Tensor) -> Tensor:
-        """Mean loss. With the label defect each prediction (m, 1) meets all labels (m,) of its cluster's samples in the batch.
+        """Mean loss. With the label defect each prediction (n, 1) meets all labels (n,) of the loss, as in the authors' code.
 
-        The authors' code takes the loss of each cluster's samples by itself. The mean over all pairs of a prediction and a
-        label is then the cross-entropy with those samples' mean label for target, in which a sample's own label has weight
-        1 / m.
+        The mean over all pairs of a prediction and a label is the cross-entropy with the mean label for target. What is left
+        of single labels comes through the meta-test samples, which are few: in their mean a label has the weight 1 / n.
         """
-        if self.label_defect:
-            y = y.unflatten(0, (-1, self.samples_per_cluster)).mean(1).repeat_interleave(self.samples_per_cluster)
+        y = y.mean().expand(y.shape) if self.label_defect else y
         return self.objective.supervised(prediction, y, {"residual_sd": 1.0})
 
 
@@ -119,8 +117,7 @@ class MLDG(StackMethod):
     order : {"second", "first"}
         Whether to differentiate through the inner step. The authors' code is in effect first-order.
     label_defect : bool
-        Broadcast labels against predictions as the authors' code does, fitting every prediction to all labels of its
-        cluster's samples in the batch.
+        Broadcast labels against predictions as the authors' code does, fitting every prediction to every label.
     """
 
     def __init__(
