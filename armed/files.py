@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname()) or "host"
 
 
 @contextmanager
@@ -33,7 +38,8 @@ def atomic(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    _clear_leftovers(path)
+    mark = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     temporary = path.with_name(f".partial-{mark}-{path.name}")
     if folder:
         temporary.mkdir()
@@ -45,6 +51,24 @@ def atomic(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Remove what killed processes of this machine left behind for `path`."""
+    for leftover in path.parent.glob(f".partial-{_HOST}-*-{glob.escape(path.name)}"):
+        number = leftover.name.removeprefix(f".partial-{_HOST}-").partition("-")[0]
+        if number.isdigit() and not _runs(int(number)):
+            _remove(leftover)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _put(temporary: Path, path: Path, aside: Path) -> None:

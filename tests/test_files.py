@@ -1,6 +1,8 @@
 """Files and folders appear whole, or what was there stays."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,19 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monke
 def test_writing_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="Nothing was written"), atomic(tmp_path / "x"):
         pass
+
+
+def test_leftovers_of_killed_processes_go(tmp_path):
+    """A process killed in the block leaves its temporary folder; the next writer of the same path clears it away."""
+    target = tmp_path / "runs"
+    code = (
+        "import os, signal; from armed.files import atomic\n"
+        f"with atomic({str(target)!r}, folder=True) as part:\n"
+        "    (part / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert [p.name.startswith(".partial-") for p in tmp_path.iterdir()] == [True]
+    with atomic(target, folder=True) as mine, atomic(tmp_path / "other") as other:
+        (mine / "whole").write_text("y")
+        other.write_text("z")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "runs"]
