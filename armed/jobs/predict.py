@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from armed.files import atomic
 from armed.jobs.data import read_splits
 from armed.jobs.fit import CLUSTER_INFERENCE, fitted_variants, set_torch_threads
 from armed.method import Method, Rows
+from armed.schemas import table as schema
 from armed.scoring import FIXED_OF, score
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 # seeds share, whose intervals are over clusters.
 CLUSTER_METRICS = ("accuracy", "auroc", "within_cluster_auroc")
 GRID_POINTS = 80
+SEEDS_AT_ONCE = 10  # bounds memory
 
 
 def predict(
@@ -56,51 +59,67 @@ def predict(
     set_torch_threads(settings.get("torch_threads"))
     study, entry = registry.study(settings["study"]), registry.model(settings["model"])
     study_data = StudyData.load(data)
-    frames, extra, importance, effects, grids = [], [], [], [], []
+    tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
     for variant, _, data_variant in fitted_variants(settings, study_data):
         log.info("Predicting with %s, variant %s.", entry.id, variant)
         method = registry.load(entry.method).load(run / variant)
+        parts, predictor = study_data.parts[data_variant], _inference(inference, data_variant)
         folds = read_splits(splits, data_variant).select(sorted({seed for seed, _ in method.replicas_}))
-        task = _Task(method, study_data.parts[data_variant], folds, _inference(inference, data_variant))
-        frames.append(_noted(task.predictions(study.partitions), method).assign(variant=variant))
-        extra.append(task.adversary_and_z().assign(variant=variant))
-        importance.append(_labelled(method.importance(task.parts["seen"], task.test), variant))
-        effects.append(_labelled(method.random_effects_, variant))
+        if method.random_effects_ is not None:
+            tables["random_effects"].append(method.random_effects_.assign(variant=variant))
         if variant == "main" and study.id in registry.SPIRALS:
-            grids.append(boundary_grid(method, task.parts["seen"]).assign(variant=variant))
-    predictions = pd.concat(frames, ignore_index=True)
-    named = {"study": study.id, "model": entry.id}
-    ranked = _ranked(_concatenated(importance, "importance").assign(**named))
-    extra.append(_probe_ranks(ranked))
-    scores = score(predictions, study.metrics, source=study.source, **named)
-    shared = [
-        v for v, _, d in fitted_variants(settings, study_data) if np.ptp(study_data.part("unseen", d).dataset) == 0
-    ]
-    by_cluster = scores.cluster_metrics
-    kept = by_cluster["metric"].isin(CLUSTER_METRICS)
-    kept |= by_cluster["partition"].str.startswith("unseen") & by_cluster["variant"].isin(shared)
-    metrics = pd.concat([scores.metrics, pd.concat(extra).assign(source=study.source, **named)], ignore_index=True)
-    results.write("metrics", _with_notes(metrics, predictions), out["metrics"])
-    results.write("cluster_metrics", by_cluster[kept], out["cluster_metrics"])
-    results.write("thresholds", _thresholds(predictions).assign(**named), out["thresholds"])
-    results.write("importance", ranked, out["importance"])
-    results.write("random_effects", _concatenated(effects, "random_effects").assign(**named), out["random_effects"])
-    kept = ~predictions["partition"].str.startswith("unseen") | (predictions["seed"] < unseen_seeds)
-    results.write("predictions", predictions[kept].drop(columns="fit_note"), out["predictions"])
+            tables["boundaries"].append(boundary_grid(method, parts["seen"]).assign(variant=variant))
+        for seeds in batched(folds.seeds, SEEDS_AT_ONCE):
+            task = _Task(method, parts, folds.select(seeds), predictor, variant)
+            for name, frame in _score(task, study, entry.id, unseen_seeds).items():
+                tables[name].append(frame)
+    for name in ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "predictions"):
+        table = pd.concat(tables[name], ignore_index=True) if tables[name] else results.empty(name)
+        if name != "predictions":
+            # In the order of the key, which does not depend on how many seeds were done at once.
+            table = table.assign(study=study.id, model=entry.id).sort_values(list(schema(name).key), kind="stable")
+        results.write(name, table, out[name])
     with atomic(out["boundaries"]) as temporary:
+        grids = tables["boundaries"]
         pd.concat(grids).to_parquet(temporary, index=False) if grids else pd.DataFrame().to_parquet(temporary)
 
 
+def _score(task: _Task, study: registry.Study, model: str, unseen_seeds: int) -> dict[str, pd.DataFrame]:
+    """All tables of one variant and a few seeds."""
+    predictions = task.predictions(study.partitions).assign(variant=task.variant)
+    scores = score(predictions, study.metrics, source=study.source, study=study.id, model=model)
+    found = {"thresholds": _thresholds(predictions)}
+    extra = [task.adversary_and_z()]
+    importance = task.method.importance(task.parts["seen"], task.test)
+    if importance is not None:
+        found["importance"] = _ranked(importance.assign(variant=task.variant))
+        extra.append(_probe_ranks(found["importance"]))
+    metrics = pd.concat([scores.metrics, *(e.assign(source=study.source, variant=task.variant) for e in extra)])
+    found["metrics"] = _with_notes(metrics, task.method)
+    by_cluster = scores.cluster_metrics
+    kept = by_cluster["metric"].isin(CLUSTER_METRICS)
+    if task.shares_unseen_clusters():
+        kept |= by_cluster["partition"].str.startswith("unseen")
+    found["cluster_metrics"] = by_cluster[kept]
+    kept = ~predictions["partition"].str.startswith("unseen") | (predictions["seed"] < unseen_seeds)
+    return found | {"predictions": predictions[kept]}
+
+
 class _Task:
-    """One variant of a model: its fits, the parts of its data, and its folds."""
+    """One variant of a model: its fits, the parts of its data, and some of its folds."""
 
     def __init__(
-        self, method: Method, parts: Mapping[str, ClusteredData], folds: Splits, inference: object | None
+        self, method: Method, parts: Mapping[str, ClusteredData], folds: Splits, inference: object | None, variant: str
     ) -> None:
+        self.variant = variant
         self.method = method
         self.parts = parts
         self.inference = inference
         self.test: Rows = {(f.seed, f.fold): f.test for f in folds}
+
+    def shares_unseen_clusters(self) -> bool:
+        """Whether all seeds meet the same unseen clusters, so that intervals are over these."""
+        return bool(np.ptp(self.parts["unseen"].dataset) == 0)
 
     def predictions(self, partitions: tuple[str, ...]) -> pd.DataFrame:
         """Rows of the predictions table for all partitions that apply."""
@@ -171,37 +190,25 @@ def boundary_grid(method: Method, data: ClusteredData, n: int = GRID_POINTS) -> 
     return pd.DataFrame(frame).astype({c: np.float32 for c in ("x1", "x2", "fixed", "mixed")})
 
 
+def batched(items: Sequence, size: int) -> Iterator[Sequence]:
+    """Consecutive parts of at most `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
 def _inference(folder: Path | None, data_variant: str) -> object | None:
     if folder is None:
         return None
     return registry.load(CLUSTER_INFERENCE).load(folder / data_variant)
 
 
-def _noted(predictions: pd.DataFrame, method: Method) -> pd.DataFrame:
-    """Add what a reader should know of the fit, such as that it did not converge."""
+def _with_notes(metrics: pd.DataFrame, method: Method) -> pd.DataFrame:
+    """Add what a reader should know of a fit, such as that it did not converge."""
     if not method.notes_:
-        return predictions.assign(fit_note="")
-    notes = [method.notes_.get(key, "") for key in zip(predictions["seed"], predictions["fold"], strict=True)]
-    return predictions.assign(fit_note=notes)
-
-
-def _with_notes(metrics: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    key = ["variant", "seed", "fold"]
-    notes = predictions[predictions["fit_note"] != ""].drop_duplicates(key).set_index(key)["fit_note"]
-    if notes.empty:
         return metrics
-    found = notes.reindex(pd.MultiIndex.from_frame(metrics[key])).fillna("").to_numpy()
-    joined = [("; ".join(t for t in pair if t)) for pair in zip(metrics["note"].fillna(""), found, strict=True)]
+    told = [method.notes_.get(key, "") for key in zip(metrics["seed"], metrics["fold"], strict=True)]
+    joined = ["; ".join(t for t in pair if t) for pair in zip(metrics["note"].fillna(""), told, strict=True)]
     return metrics.assign(note=joined)
-
-
-def _labelled(frame: pd.DataFrame | None, variant: str) -> pd.DataFrame | None:
-    return None if frame is None else frame.assign(variant=variant)
-
-
-def _concatenated(frames: list[pd.DataFrame | None], table: str) -> pd.DataFrame:
-    there = [f for f in frames if f is not None]
-    return pd.concat(there, ignore_index=True) if there else results.empty(table)
 
 
 def _ranked(importance: pd.DataFrame) -> pd.DataFrame:
