@@ -92,6 +92,8 @@ def test_an_interrupted_run_continues_to_the_same_numbers(smoke, how):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # As in a terminal, whatever started the tests: in the background of a script Ctrl-C would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.time() + 120
     while time.time() < until and process.poll() is None:
