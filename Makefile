@@ -1,5 +1,5 @@
 # `make results` and `make test` work from nothing but Python 3.11, pip, make and a C++ compiler.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= all
 BIN := .venv/bin
 # Torch's threads are set per study in the config; other libraries get one each, so that results do not depend on the cores.
