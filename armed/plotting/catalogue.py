@@ -90,7 +90,7 @@ def _boundaries(block: Mapping) -> str:
     return (
         f"What each model (networks: hidden layers of {hidden} units, {block['training']['epochs']} epochs) predicts "
         "over the plane, one seed and one fold. Models without random effects have the same boundary in each cluster. "
-        "Probes, where there are any, are held at their mean."
+        "An even panel: that network predicts the same everywhere. Probes, where there are any, are held at their mean."
     )
 
 
