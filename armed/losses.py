@@ -23,7 +23,9 @@ LABELS = ("binary", "multiclass", "continuous")
 
 def cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
     """Cross-entropy (n,) of class codes (n,) under logits (n, K)."""
-    return torch.logsumexp(logits, -1) - logits.gather(-1, codes.unsqueeze(-1)).squeeze(-1)
+    # A sum over a mask, not a gather, whose gradient scatters: compiled, it is part of the loop around it.
+    own = codes.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
+    return torch.logsumexp(logits, -1) - torch.where(own, logits, 0.0).sum(-1)
 
 
 def label_loss(label: str, prediction: Tensor, y: Tensor, residual_sd: Tensor | float = 1.0) -> Tensor:
