@@ -6,6 +6,11 @@ Names are imported when first used, so that the registry and the config load wit
 from __future__ import annotations
 
 import importlib
+import os
+
+# Else Intel's MKL lets a product of matrices round by where they lie in memory, and so a replica depend on its place in a
+# stack. Read when MKL is first used; a value that is set already stays.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 __version__ = "0.1.0"
 

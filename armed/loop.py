@@ -6,22 +6,21 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import average_precision_score
 from tqdm import tqdm
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold
+from armed.epochs import Draws, draw_epoch, eager_epoch
 from armed.files import atomic
-from armed.losses import Objective, label_loss
+from armed.losses import label_loss
 from armed.optimisers import Adam
-from armed.programs import Batch, Program, State
+from armed.programs import Program, State
 from armed.stack import Pool, Stack
 
 log = logging.getLogger(__name__)
@@ -74,15 +73,21 @@ def train(
     training,
     values: dict[str, list[float]],
     checkpoint: Path | None,
-) -> tuple[pd.DataFrame, list[int]]:
-    """Train the stack in place; returns the history and the replicas that diverged."""
+    run_epoch: Callable[[State, Program, Draws], np.ndarray] = eager_epoch,
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Train the stack in place; returns the history, and of replicas that diverged what became of them.
+
+    A replica whose gradient is not finite is frozen. Where early stopping had kept weights before, these are its result;
+    else it has none, and its weights end as NaN.
+    """
     codes = data.codes(levels)
-    hyper = _hyper_tensors(stack, program.objective, training, values)
+    hyper = _hyper_tensors(stack, program, training, values)
     optimisers = [
         Adam(p, hyper["learning_rate"], training.epsilon) if p else None for p in (stack.main, stack.adversary)
     ]
     pool = Pool.of(data.X, data.y, codes, str(stack.device))
-    state = State(stack, *optimisers, hyper, pool, [f.train for f in folds], seeds)
+    alive = torch.ones(stack.size, dtype=torch.bool, device=stack.device)
+    state = State(stack, *optimisers, hyper, alive, pool, [f.train for f in folds], seeds)
     stopping = None
     if training.patience is not None and any(len(f.validation) for f in folds):
         stopping = EarlyStopping(stack, training.patience, training.monitor)
@@ -92,7 +97,9 @@ def train(
     first = _resume(checkpoint, setup, state, stopping, history)
     for epoch in _epochs(first, training.epochs, f"{stack.size} replicas"):
         program.start_epoch(state, epoch)
-        loss = _epoch(state, program, training.batch_size, codes, epoch)
+        stack.module.train()
+        loss = run_epoch(state, program, draw_epoch(state, program, training.batch_size, codes, epoch))
+        loss = np.where(state.alive.cpu().numpy(), loss, np.nan)
         record = {"replica": np.arange(stack.size), "seed": [f.seed for f in folds]}
         record |= {"fold": [f.fold for f in folds], "epoch": epoch, "loss": loss}
         score, kept = np.full(stack.size, np.nan), np.full(stack.size, epoch == training.epochs - 1)
@@ -101,6 +108,7 @@ def train(
             running = ~stopping.stopped
             program.before_validation(state)
             score = _validation_scores(state, program, folds, codes, training.monitor)
+            score = np.where(state.alive.cpu().numpy(), score, np.nan)
             kept = stopping.update(stack, score)
         # A replica that stopped waits for the others; what it would have done meanwhile is no part of its history.
         history.append(pd.DataFrame({**record, "validation": score, "kept": kept})[running])
@@ -128,61 +136,6 @@ def _whole(history: list[pd.DataFrame]) -> pd.DataFrame:
     return whole
 
 
-def _epoch(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> np.ndarray:
-    """One pass over the training rows; mean loss of each replica (R,)."""
-    with _seeded(state, epoch):
-        return _steps(state, program, batch_size, codes, epoch)
-
-
-@contextmanager
-def _seeded(state: State, epoch: int) -> Iterator[None]:
-    """Layers that draw at random themselves (dropout) do so from a seed, and leave the caller's generator as it was."""
-    device = state.stack.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed((state.seeds[0] + epoch) % 2**63)
-        yield
-
-
-def _steps(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> np.ndarray:
-    stack, pool = state.stack, state.pool
-    stack.module.train()
-    n_noise = getattr(stack.module, "n_noise", 0)
-    batches, noises = [], []
-    for seed, rows in zip(state.seeds, state.rows, strict=True):
-        rng = np.random.default_rng([seed, epoch])
-        ids = program.batches(rng, rows, codes, batch_size)
-        batches.append(ids)
-        noises.append(rng.standard_normal((len(ids), n_noise), dtype=np.float32))
-    n_steps = np.array([len(b) for b in batches])
-    longest = n_steps.max()
-    ids = torch.from_numpy(np.stack([_fill(b, longest) for b in batches], 1)).to(stack.device)
-    noise = torch.from_numpy(np.stack([_fill(z, longest) for z in noises], 1)).to(stack.device)
-    total = torch.zeros(stack.size, device=stack.device)
-    for step in range(longest):
-        rows = ids[step]
-        batch = Batch(pool.X[rows], pool.y[rows], pool.codes[rows], noise[step])
-        # Replicas with fewer batches wait for the others without changing.
-        active = None if (n_steps > step).all() else torch.from_numpy(n_steps > step).to(stack.device)
-        loss = _step(state, program, batch, active)
-        total += loss if active is None else torch.where(active, loss, 0.0)
-    return (total.cpu().double() / torch.from_numpy(n_steps)).numpy()
-
-
-def _step(state: State, program: Program, batch: Batch, active: torch.Tensor | None) -> torch.Tensor:
-    """One step; running statistics of replicas that wait stay too."""
-    if active is None:
-        return program.step(state, batch, active)
-    before = {name: b.clone() for name, b in state.stack.buffers.items()}
-    loss = program.step(state, batch, active)
-    for name, b in state.stack.buffers.items():
-        b.copy_(torch.where(active.view(-1, *[1] * (b.ndim - 1)), b, before[name]))
-    return loss
-
-
-def _fill(array: np.ndarray, length: int) -> np.ndarray:
-    return array if len(array) == length else np.resize(array, (length, *array.shape[1:]))
-
-
 def _validation_scores(
     state: State, program: Program, folds: list[Fold], codes: np.ndarray, monitor: str
 ) -> np.ndarray:
@@ -194,6 +147,8 @@ def _validation_scores(
         if not len(r) or not np.isfinite(out["mixed"]).all():
             continue
         if monitor == "auprc":
+            from sklearn.metrics import average_precision_score  # slow to import, and seldom needed
+
             # Not defined without positives.
             scores[i] = average_precision_score(y.numpy(), out["mixed"][:, 0]) if y.any() else np.nan
         else:
@@ -201,11 +156,8 @@ def _validation_scores(
     return scores
 
 
-def _hyper_tensors(
-    stack: Stack, objective: Objective, training, values: dict[str, list[float]]
-) -> dict[str, torch.Tensor]:
-    defaults = {name: getattr(objective, name) for name in objective.tunable()}
-    defaults["learning_rate"] = training.learning_rate
+def _hyper_tensors(stack: Stack, program: Program, training, values: dict[str, list[float]]) -> dict[str, torch.Tensor]:
+    defaults = program.tunable(stack.module) | {"learning_rate": training.learning_rate}
     full = {name: values.get(name, [value] * stack.size) for name, value in defaults.items()}
     return {name: torch.tensor(v, dtype=torch.float32, device=stack.device) for name, v in full.items()}
 
@@ -248,6 +200,7 @@ def _save_checkpoint(
         "main": state.main.state(),
         "adversary": state.adversary.state() if state.adversary else None,
         "stopping": stopping.state() if stopping else None,
+        "alive": state.alive,
         "setup": setup,
         "history": {c: pd.concat(history)[c].tolist() for c in history[0].columns},
     }
@@ -269,6 +222,7 @@ def _resume(
     state.main.load(content["main"])
     if state.adversary:
         state.adversary.load(content["adversary"])
+    state.alive = content["alive"].to(state.alive.device)
     if stopping:
         stopping.load(content["stopping"])
     history.append(pd.DataFrame(content["history"]))
@@ -276,11 +230,22 @@ def _resume(
     return content["epoch"] + 1
 
 
-def _diverged(stack: Stack, history: pd.DataFrame) -> list[int]:
-    """Replicas with a weight or a loss that is not finite."""
+def _diverged(stack: Stack, history: pd.DataFrame) -> dict[int, str]:
+    """Replicas whose loss or weights were not finite, and a sentence on each; those without a result become NaN."""
     finite = torch.ones(stack.size, dtype=torch.bool, device=stack.device)
     for value in stack.state_views().values():
         if value.is_floating_point():
             finite &= torch.isfinite(value).reshape(stack.size, -1).all(1)
-    lost = history.loc[~np.isfinite(history["loss"]), "replica"]
-    return sorted({*(~finite).nonzero().flatten().tolist(), *lost.tolist()})
+    lost = history[~np.isfinite(history["loss"])].groupby("replica")["epoch"].min()
+    kept = history[history["kept"] & np.isfinite(history["loss"])].set_index("replica")["epoch"]
+    told = {}
+    for r in sorted({*(~finite).nonzero().flatten().tolist(), *lost.index}):
+        when = f"in epoch {lost[r] + 1}" if r in lost.index else "in the last epoch"
+        told[r] = f"diverged {when}: a gradient or weight is not finite"
+        if r in kept.index and finite[r]:
+            told[r] += f"; the weights of epoch {kept[r] + 1} are kept"
+            continue
+        for value in stack.state_views().values():
+            if value.is_floating_point():
+                value[r] = torch.nan
+    return told

@@ -98,7 +98,7 @@ class Objective:
 def check_hyper(values: dict[str, float], problems: Problems) -> None:
     """Add a problem for every hyperparameter outside its domain."""
     for name, value in values.items():
-        positive = name in ("learning_rate", "residual_sd", "prior_sd")
+        positive = name.endswith(("learning_rate", "_sd"))
         number = isinstance(value, Real) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
             problems.add(f"{name} is {value!r}; expected a finite number {'above 0' if positive else 'of at least 0'}")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.losses import Objective, cross_entropy
 from armed.models.mixed_effects import MixedOutput
 from armed.optimisers import Adam
@@ -16,25 +17,67 @@ from armed.stack import Pool, Stack
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of every replica: X (R, B, ...), y (R, B), codes (R, B), noise (R, n_noise)."""
+    """One batch of every replica.
+
+    Attributes
+    ----------
+    X, y, codes : Tensor
+        (R, B, ...), (R, B), (R, B).
+    noise : Tensor
+        (R, n_noise) standard normal draws for the random effects.
+    keep : Tensor
+        (R, B, n_dropout) uniform draws for dropout.
+    active : Tensor
+        (R,) bool, which replicas have this batch.
+    """
 
     X: Tensor
     y: Tensor
     codes: Tensor
     noise: Tensor
+    keep: Tensor
+    active: Tensor
 
 
 @dataclass
 class State:
-    """What a program works on: the stack, its optimisers, the hyperparameters (R,) each, and the samples."""
+    """What a program works on.
+
+    Attributes
+    ----------
+    stack : Stack
+    main, adversary : Adam
+        None without an adversary.
+    hyper : dict of str to Tensor
+        (R,) each.
+    alive : Tensor
+        (R,) bool: whose gradients have always been finite. The others have diverged; they stay as they last were.
+    pool, rows, seeds
+        The samples, and each replica's training rows and seed; absent while one replica's step is traced.
+    """
 
     stack: Stack
     main: Adam
     adversary: Adam | None
     hyper: dict[str, Tensor]
-    pool: Pool
-    rows: list[np.ndarray]
-    seeds: list[int]
+    alive: Tensor
+    pool: Pool | None = None
+    rows: list[np.ndarray] | None = None
+    seeds: list[int] | None = None
+
+    def descend(self, optimiser: Adam, gradient: Tensor, batch: Batch) -> None:
+        """One step of an optimiser, by replicas that have this batch and have not diverged."""
+        finite = optimiser.step(gradient, batch.active & self.alive)
+        self.alive = self.alive & (finite | ~batch.active)
+
+
+def prior_name(effect: RandomIntercept | RandomSlopes) -> str:
+    """Name of the hyperparameter that is the s.d. of the prior of random effects."""
+    return "intercept_prior_sd" if effect.on is None else "slope_prior_sd"
+
+
+def _effects(module: nn.Module) -> tuple:
+    return getattr(module, "random_effects", ())
 
 
 def shuffled_batches(rng: np.random.Generator, rows: np.ndarray, batch_size: int) -> np.ndarray:
@@ -66,8 +109,18 @@ class Program:
         """Row ids (steps, B) of one epoch of one replica; `codes` are those of the whole pool."""
         return shuffled_batches(rng, rows, batch_size)
 
+    def tunable(self, module: nn.Module) -> dict[str, float]:
+        """Numbers that may differ between the replicas of a stack, with their defaults; the learning rate goes without saying.
+
+        The s.d. of priors are among them where the module has such random effects.
+        """
+        defaults = {name: getattr(self.objective, name) for name in self.objective.tunable()}
+        return defaults | {prior_name(effect): effect.prior_sd for effect in _effects(module)}
+
     def start(self, state: State) -> None:
-        """Called once before training."""
+        """Called once before training: puts what differs between replicas where it belongs."""
+        for i, effect in enumerate(_effects(state.stack.module)):
+            state.stack.buffers[f"effects.{i}.prior_sd"].copy_(state.hyper[prior_name(effect)])
 
     def start_epoch(self, state: State, epoch: int) -> None:
         """Called before each epoch."""
@@ -86,16 +139,21 @@ class Program:
             loss = loss + hyper["lambda_K"] * out.kl
         return loss
 
-    def step(self, state: State, batch: Batch, active: Tensor | None) -> Tensor:
-        """Update the replicas that are active; return the losses (R,)."""
+    def step(self, state: State, batch: Batch) -> Tensor:
+        """Update the replicas that have this batch; return the losses (R,).
+
+        The same code serves all replicas, and one alone without a replica axis, whose step is traced and compiled
+        (`armed.compiled`): whatever indexes a sample or a parameter is done inside `stack.vmap`.
+        """
         stack = state.stack
 
-        def main(params, buffers, hyper, X, y, codes, noise):
-            out = stack.call(params, buffers, X, codes, noise=noise if noise.numel() else None, adversary=False)
+        def main(params, buffers, hyper, X, y, codes, noise, keep):
+            out = stack.call_training(params, buffers, X, codes, noise, keep)
             result = {"loss": self.loss(out, y, codes, hyper)}
             return result if out.activations is None else {**result, "activations": out.activations}
 
-        out = stack.vmap(main, stack.main.views, stack.buffers, state.hyper, batch.X, batch.y, batch.codes, batch.noise)
+        samples = (batch.X, batch.y, batch.codes, batch.noise, batch.keep)
+        out = stack.vmap(main, stack.main.views, stack.buffers, state.hyper, *samples)
         loss = out["loss"]
         if stack.adversary is not None:
             activations = out["activations"]
@@ -104,10 +162,10 @@ class Program:
                 return cross_entropy(stack.call_adversary(params, activations), codes).mean()
 
             own = stack.vmap(cluster_loss, stack.adversary.views, activations.detach(), batch.codes)
-            state.adversary.step(stack.adversary.gradient(own.sum()), active)
+            state.descend(state.adversary, stack.adversary.gradient(own.sum()), batch)
             fooled = stack.vmap(cluster_loss, stack.adversary.detached(), activations, batch.codes)
             loss = loss - state.hyper["lambda_g"] * fooled
-        state.main.step(stack.main.gradient(loss.sum()), active)
+        state.descend(state.main, stack.main.gradient(loss.sum()), batch)
         return loss.detach()
 
     def validation_outputs(self, stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict:

@@ -8,7 +8,7 @@ operation that mixes them: a replica in a stack is the replica trained alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from armed.engines import SMALL_NETWORK
 from armed.errors import UnsupportedLayerError
 
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
@@ -24,8 +25,6 @@ _EVALUATION_FLOATS = 2e7
 _ACTIVATIONS_PER_SAMPLE = 64
 # Rows are filled up to a multiple of this, so that a row's result does not depend on where it stands among them.
 _ROW_BLOCK = 64
-# Networks above this size train and are evaluated in stacks as they are: filling up would cost more than it is worth.
-SMALL_NETWORK = 100_000
 
 
 @dataclass(frozen=True)
@@ -56,34 +55,71 @@ class Pool:
 
 
 class Parameters:
-    """Named parameters of R replicas as views of one flat vector, so that an optimiser step is a few operations.
+    """Named parameters as views of one vector, so that an optimiser step is a few operations.
+
+    Each parameter of all replicas (R, ...) lies in one piece: where a product starts in memory can change how it rounds, and a
+    replica's place in the stack must not.
 
     Parameters
     ----------
-    tensors : dict of str to Tensor
-        Each (R, ...).
+    flat : Tensor
+        (R * P,), or (P,) for one replica alone.
+    shapes : dict of str to torch.Size
+        Of each parameter of one replica, in order.
+    size : int, optional
+        R; none for one replica without a replica axis.
     """
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.shapes = {name: t.shape for name, t in tensors.items()}
-        self.flat = torch.cat([t.detach().reshape(-1) for t in tensors.values()])
+    def __init__(self, flat: Tensor, shapes: Mapping[str, torch.Size], size: int | None = None) -> None:
+        self.shapes = dict(shapes)
+        self.lead = () if size is None else (size,)
+        self.flat = flat
+        if size is not None:
+            parts = torch.arange(len(flat), device=flat.device).split([size * s.numel() for s in self.shapes.values()])
+            self._entries = torch.cat([p.view(size, -1) for p in parts], 1)  # (R, P), where each replica's numbers are
+            self._owner = torch.empty_like(self._entries).flatten()
+            self._owner[self._entries] = torch.arange(size, device=flat.device).unsqueeze(1)
+        self._bind()
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Parameters:
+        """Copies of tensors (R, ...) each."""
+        flat = torch.cat([t.detach().reshape(-1) for t in tensors.values()])
+        return cls(flat, {name: t.shape[1:] for name, t in tensors.items()}, len(next(iter(tensors.values()))))
+
+    def _bind(self) -> None:
         self.views: dict[str, Tensor] = {}
         start = 0
         for name, shape in self.shapes.items():
-            stop = start + shape.numel()
-            self.views[name] = self.flat[start:stop].view(shape).detach().requires_grad_()
-            start = stop
-        owner = [torch.arange(shape[0]).repeat_interleave(shape.numel() // shape[0]) for shape in self.shapes.values()]
-        self._owner = torch.cat(owner).to(self.flat.device)
+            full = torch.Size((*self.lead, *shape))
+            self.views[name] = self.flat[start : start + full.numel()].view(full).detach().requires_grad_()
+            start += full.numel()
+
+    def assign(self, flat: Tensor) -> None:
+        """Take new values."""
+        self.flat.copy_(flat)
+
+    def flattened(self, tensors: Iterable[Tensor]) -> Tensor:
+        """Tensors of the shapes of all parameters, in their order, as one vector."""
+        return torch.cat([t.reshape(-1) for t in tensors])
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Flat gradient of a loss summed over replicas; zero for parameters it does not use."""
-        grads = torch.autograd.grad(loss, list(self.views.values()), materialize_grads=True)
-        return torch.cat([g.reshape(-1) for g in grads])
+        return self.flattened(torch.autograd.grad(loss, list(self.views.values()), materialize_grads=True))
 
     def spread(self, per_replica: Tensor) -> Tensor:
-        """Repeat a value of each replica (R,) over that replica's entries of the flat vector."""
-        return per_replica[self._owner]
+        """Repeat a value of each replica (R,) over that replica's entries of a flat vector."""
+        return per_replica[self._owner] if self.lead else per_replica
+
+    def by_replica(self, flat: Tensor) -> Tensor:
+        """A flat vector as a matrix (R, P); (P,) for one replica alone."""
+        return flat[self._entries] if self.lead else flat
+
+    def from_matrix(self, matrix: Tensor) -> Tensor:
+        """The flat vector of a matrix (R, P)."""
+        flat = torch.empty_like(self.flat)
+        flat[self._entries] = matrix
+        return flat
 
     def detached(self) -> dict[str, Tensor]:
         return {name: view.detach() for name, view in self.views.items()}
@@ -108,8 +144,8 @@ class Stack:
         names = {name for name, p in module.named_parameters() if p.requires_grad}
         adversary = {name: t for name, t in state.items() if name in names and name.startswith("adversary.")}
         main = {name: t for name, t in state.items() if name in names and name not in adversary}
-        self.main = Parameters(main)
-        self.adversary = Parameters(adversary) if adversary else None
+        self.main = Parameters.of(main)
+        self.adversary = Parameters.of(adversary) if adversary else None
         self.buffers = {name: t.clone() for name, t in state.items() if name not in names}
         self.size = len(next(iter(main.values())))
         # Looking for tied weights at each call costs more than a small network itself.
@@ -156,12 +192,18 @@ class Stack:
         adversary = self.adversary.detached() if self.adversary else {}
         return {**self.main.detached(), **adversary, **self.buffers}
 
-    def vmap(self, function: Callable, *args: object, in_dims: tuple | int = 0) -> object:
+    def vmap(self, function: Callable, *args: object) -> object:
         """Map `function` over the replica axis of `args`."""
         try:
             with sdpa_kernel(SDPBackend.MATH):  # torch has no rule for mapping the other forms of attention
-                return vmap(function, in_dims=in_dims, randomness="different")(*args)
+                return vmap(function, randomness="error")(*args)
         except RuntimeError as error:
+            if "randomness" in str(error):
+                raise UnsupportedLayerError(
+                    "A layer of the network draws random numbers from torch's global generator in training, so that a replica "
+                    "would depend on the others of its stack. Of random layers nn.Dropout can be used, as a module of its own "
+                    "(its draws come from each replica's generator); F.dropout and other forms of dropout cannot."
+                ) from error
             if "atching rule" not in str(error):
                 raise
             raise UnsupportedLayerError(
@@ -173,6 +215,13 @@ class Stack:
     def call(self, params: dict[str, Tensor], buffers: dict[str, Tensor], *args: object, **kwargs: object):
         """The module's output for one replica (inside `vmap`)."""
         return functional_call(self.module, (params, buffers), args, kwargs, tie_weights=self._tied)
+
+    def call_training(
+        self, params: dict, buffers: dict, X: Tensor, codes: Tensor | None, noise: Tensor, keep: Tensor
+    ) -> object:
+        """The module's output in training, with the draws of the batch (without the adversary, inside `vmap`)."""
+        draws = {"noise": noise if noise.numel() else None} | ({"keep": keep} if keep.numel() else {})
+        return self.call(params, buffers, X, codes, adversary=False, **draws)
 
     def call_adversary(self, params: dict[str, Tensor], activations: Tensor) -> Tensor:
         """The adversary's logits for one replica (inside `vmap`)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 from armed.data.clustered import ClusteredData
+from armed.data.splits import Splits
 from armed.errors import DataError
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.losses import Objective
@@ -18,7 +21,7 @@ from armed.method import Method, Rows
 from armed.models import MLP
 from armed.programs import Program
 from armed.stack import Stack, cluster_logits, input_gradients, predictions
-from armed.training import Training, fit_stack
+from armed.training import StackFit, Training, fit_stack
 
 
 class StackMethod(Method):
@@ -33,7 +36,9 @@ class StackMethod(Method):
     shared_init : bool
         All folds of a seed start from the same weights, as in the authors' code.
     stack_size : int
-        Replicas trained together.
+        Replicas trained together, at most.
+    engine : {"auto", "eager", "compiled"}
+        See `armed.fit_stack`.
     device : {"cpu", "cuda"}
     """
 
@@ -44,6 +49,7 @@ class StackMethod(Method):
         training: Mapping | None = None,
         shared_init: bool = False,
         stack_size: int = 256,
+        engine: str = "auto",
         device: str = "cpu",
         **common: object,
     ) -> None:
@@ -52,6 +58,7 @@ class StackMethod(Method):
         self.training = dict(training or {})
         self.shared_init = shared_init
         self.stack_size = stack_size
+        self.engine = engine
         self.device = device
 
     @abstractmethod
@@ -70,9 +77,30 @@ class StackMethod(Method):
         """The study's network."""
         return MLP(n_features, n_outputs=n_outputs, **self.network)
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
+        """As `Method.fit`; `assign` gives (seed, fold) hyperparameters of its own (see `armed.fit_stack`)."""
         self._begin(data, splits, seeds)
-        fit = fit_stack(
+        fit = self._fit_stack(data, splits, seeds, checkpoint, assign=assign)
+        self.stack_ = fit.stack
+        self.history_ = fit.history.drop(columns="setting")
+        self.notes_ = {(seed, fold): note for (seed, fold, _), note in fit.notes.items()}
+        return self
+
+    def fit_settings(
+        self,
+        data: ClusteredData,
+        splits: Splits,
+        hyper: Sequence[Mapping[str, float]],
+        *,
+        checkpoint: Path | None = None,
+    ) -> StackFit:
+        """Train every setting on every fold, all in one stack; the method itself is not fitted by this."""
+        scratch = copy.copy(self)
+        scratch._begin(data, splits, None)
+        return scratch._fit_stack(data, splits, None, checkpoint, hyper=hyper)
+
+    def _fit_stack(self, data: ClusteredData, splits: Splits, seeds, checkpoint: Path | None, **varied) -> StackFit:
+        return fit_stack(
             self._factory(),
             data,
             splits,
@@ -83,13 +111,11 @@ class StackMethod(Method):
             study=self.study,
             shared_init=self.shared_init,
             stack_size=self.stack_size,
+            engine=self.engine,
             device=self.device,
             checkpoint=checkpoint,
+            **varied,
         )
-        self.stack_ = fit.stack
-        self.history_ = fit.history.drop(columns="setting")
-        self.notes_ = {(seed, fold): note for (seed, fold, _), note in fit.notes.items()}
-        return self
 
     @property
     def random_effects_(self):

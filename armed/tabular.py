@@ -81,8 +81,8 @@ class TabularARMED(ARMED):
         adversary = Adversary(on, self.adversary_units) if reads else None
         return MixedEffects(net, n_clusters, effects, adversary, input_shape=(n_features,))
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
-        super().fit(data, splits, seeds, checkpoint=checkpoint)
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
+        super().fit(data, splits, seeds, checkpoint=checkpoint, assign=assign)
         if self.notes_:
             raise ArmedError(
                 "The training diverged (a weight or the loss is not finite). Standardise X, or lower learning_rate "

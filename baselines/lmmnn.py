@@ -216,19 +216,26 @@ class MarginalLikelihood(Program):
         Kind of label; its weights are not used.
     quadrature_points : int
         Nodes of the integral over an intercept, for binary labels.
+    initial_sd : float
+        S.d. of the intercepts at the start.
     """
 
-    def __init__(self, objective: Objective, quadrature_points: int) -> None:
+    def __init__(self, objective: Objective, quadrature_points: int, initial_sd: float) -> None:
         super().__init__(objective)
         self.quadrature_points = quadrature_points
+        self.initial_sd = initial_sd
+
+    def tunable(self, module: nn.Module) -> dict[str, float]:
+        return super().tunable(module) | {"initial_sd": self.initial_sd}
 
     def start(self, state: State) -> None:
+        state.stack.main.detached()["log_sd_b"].copy_(torch.log(state.hyper["initial_sd"]))
         nodes = standard_normal_nodes(self.quadrature_points)
         self.nodes, self.log_weights = (
             torch.as_tensor(a, dtype=torch.float32, device=state.pool.X.device) for a in nodes
         )
 
-    def step(self, state: State, batch: Batch, active: Tensor | None) -> Tensor:
+    def step(self, state: State, batch: Batch) -> Tensor:
         stack = state.stack
 
         def loss(params, buffers, X, y, codes):
@@ -242,7 +249,7 @@ class MarginalLikelihood(Program):
             return total / len(y)
 
         losses = stack.vmap(loss, stack.main.views, stack.buffers, batch.X, batch.y, batch.codes)
-        state.main.step(stack.main.gradient(losses.sum()), active)
+        state.descend(state.main, stack.main.gradient(losses.sum()), batch)
         return losses.detach()
 
     def before_validation(self, state: State) -> None:
@@ -260,15 +267,16 @@ class MarginalLikelihood(Program):
         sd = {name: t.double().exp().tolist() for name, t in stack.main.detached().items() if name.startswith("log_sd")}
         for i, (rows, out) in enumerate(zip(state.rows, outputs, strict=True)):
             fixed = out["fixed"][:, 0].astype(np.float64)
-            with np.errstate(all="ignore"):  # a replica that diverged: its intercepts become NaN, as its weights are
-                if self.objective.label == "continuous":
-                    posterior = gaussian_posterior(
-                        y[rows] - fixed, codes[rows], q, sd["log_sd_b"][i], sd["log_sd_e"][i]
-                    )
-                else:
-                    posterior = logistic_posterior(fixed, y[rows], codes[rows], q, sd["log_sd_b"][i])
+            posterior = np.full((2, q), np.nan)  # of a replica that diverged
+            if np.isfinite(fixed).all() and all(0 < of_all[i] < math.inf for of_all in sd.values()):
+                posterior = self._posterior(fixed, y[rows], codes[rows], q, *(of_all[i] for of_all in sd.values()))
             for name, values in zip(("blup", "blup_sd"), posterior, strict=True):
                 buffers[name][i] = torch.from_numpy(values)
+
+    def _posterior(self, fixed, y, codes, q, sd_b, sd_e=None) -> tuple[np.ndarray, np.ndarray]:
+        if self.objective.label == "continuous":
+            return gaussian_posterior(y - fixed, codes, q, sd_b, sd_e)
+        return logistic_posterior(fixed, y, codes, q, sd_b)
 
 
 class LMMNN(StackMethod):
@@ -297,15 +305,15 @@ class LMMNN(StackMethod):
         self.initial_sd = initial_sd
 
     def program(self):
-        return MarginalLikelihood(self.objective(), self.quadrature_points)
+        return MarginalLikelihood(self.objective(), self.quadrature_points, self.initial_sd)
 
     def build(self, n_features, n_clusters, n_outputs):
         net = self.mlp(n_features, n_outputs)
         return LMMNNNetwork(net, n_clusters, self.initial_sd, residual=self.label == "continuous")
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
         self._check_settings()
-        return super().fit(data, splits, seeds, checkpoint=checkpoint)
+        return super().fit(data, splits, seeds, checkpoint=checkpoint, assign=assign)
 
     @property
     def random_effects_(self):

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from armed.errors import ConfigError, Problems, did_you_mean
+from armed.layers.random_effects import of_samples
 from armed.losses import Objective, check_hyper
 from armed.models import MLP
 from armed.models.mixed_effects import MixedOutput
@@ -76,10 +77,7 @@ class SlopesNetwork(nn.Module):
     def forward(self, X, clusters, noise=None, adversary=True):
         h = self.net.hidden(X)
         fixed = self.net.output(h)
-        if clusters.is_floating_point():
-            weights = clusters @ self.effects
-        else:
-            weights = self.effects[clusters.clamp(min=0)] * (clusters >= 0).unsqueeze(-1)
+        weights = of_samples(self.effects, clusters)
         random = (h * weights[:, :-1]).sum(1, keepdim=True) + weights[:, -1:]
         return MixedOutput(fixed, random, fixed + random, None, torch.zeros((), device=X.device), None)
 
@@ -106,9 +104,18 @@ class EM(Program):
         self.epochs = epochs
         self.rounds = rounds
         self.center = center
-        self.ridge = _RIDGE * prior_sd**2
+        self.prior_sd = prior_sd
+
+    def tunable(self, module: nn.Module) -> dict[str, float]:
+        return super().tunable(module) | {"prior_sd": self.prior_sd}
 
     def start(self, state: State) -> None:
+        buffers, prior_sd = state.stack.buffers, state.hyper["prior_sd"].double()
+        buffers["effects_sd"].copy_(prior_sd[:, None, None].expand_as(buffers["effects_sd"]))
+        size = buffers["covariance"].shape[-1]
+        buffers["covariance"].copy_(
+            prior_sd[:, None, None] ** 2 * torch.eye(size, dtype=torch.float64, device=prior_sd.device)
+        )
         codes = state.pool.codes.cpu().numpy()
         self._blocks = Blocks.of(state.rows, codes, state.stack.module.n_clusters, state.stack.device)
 
@@ -157,7 +164,8 @@ class EM(Program):
         shift, prior = updated_prior(mean, covariance, present, self.center)
         buffers["effects"].copy_(mean - shift.unsqueeze(1) * present.unsqueeze(-1))
         buffers["effects_sd"].copy_(covariance.diagonal(dim1=-2, dim2=-1).sqrt())
-        buffers["covariance"].copy_(prior + self.ridge * torch.eye(size, dtype=prior.dtype, device=prior.device))
+        ridge = _RIDGE * state.hyper["prior_sd"][part].double()[:, None, None] ** 2
+        buffers["covariance"].copy_(prior + ridge * torch.eye(size, dtype=prior.dtype, device=prior.device))
         weights = state.stack.main.detached()
         weights["net.output.weight"][part] += shift[:, None, :-1]
         weights["net.output.bias"][part] += shift[:, -1:]
@@ -220,7 +228,7 @@ class MeNet(StackMethod):
     def program(self):
         return EM(self.objective(), Training(**self.training).epochs, self.em_rounds, self.prior_sd, self.center)
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
         problems = Problems(ConfigError, "the settings of MeNet")
         if self.label not in ("binary", "continuous"):
             known = ("binary", "continuous")
@@ -232,7 +240,7 @@ class MeNet(StackMethod):
             problems.add(f"em_rounds is {self.em_rounds!r}; expected a whole number of at least 1")
         check_hyper({"prior_sd": self.prior_sd}, problems)
         problems.raise_if_any()
-        return super().fit(data, splits, seeds, checkpoint=checkpoint)
+        return super().fit(data, splits, seeds, checkpoint=checkpoint, assign=assign)
 
     @property
     def random_effects_(self):

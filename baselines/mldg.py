@@ -65,42 +65,51 @@ class MetaProgram(Program):
         order = np.concatenate([np.resize(order[:, : -self.meta_test_clusters].T, (absent, steps)).T, order], 1)
         return np.take_along_axis(ids, order[:, :, None], 1).reshape(steps, -1)
 
-    def step(self, state, batch, active):
-        stack = state.stack
+    def tunable(self, module):
+        own = {"inner_learning_rate": self.inner_learning_rate, "meta_weight": self.meta_weight}
+        return super().tunable(module) | own
+
+    def step(self, state, batch):
+        stack, hyper = state.stack, state.hyper
         n_test = self.meta_test_clusters * self.samples_per_cluster
 
-        def loss(params, buffers, X, y):
-            return self.label_loss(stack.call(params, buffers, X, None, adversary=False).mixed, y)
-
         def mean_losses(params, part):
-            return stack.vmap(loss, params, stack.buffers, batch.X[:, part], batch.y[:, part])
+            def loss(params, buffers, hyper, X, y, keep):
+                out = stack.call_training(params, buffers, X[part], None, batch.noise.new_zeros(0), keep[part])
+                return self.label_loss(out.mixed, y[part], hyper)
+
+            return stack.vmap(loss, params, stack.buffers, hyper, batch.X, batch.y, batch.keep)
+
+        def inner_step(parameters, gradients, rate):
+            return {name: p - rate * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
 
         views, second = stack.main.views, self.order == "second"
         meta_train = mean_losses(views, slice(None, -n_test))
         inner = torch.autograd.grad(meta_train.sum(), list(views.values()), create_graph=second, retain_graph=True)
-        moved = {name: p - self.inner_learning_rate * g for (name, p), g in zip(views.items(), inner, strict=True)}
         if second:
-            meta_test = mean_losses(moved, slice(-n_test, None))
-            total = meta_train + self.meta_weight * meta_test
+            meta_test = mean_losses(
+                stack.vmap(inner_step, views, inner, hyper["inner_learning_rate"]), slice(-n_test, None)
+            )
+            total = meta_train + hyper["meta_weight"] * meta_test
             gradient = stack.main.gradient(total.sum())
         else:
-            moved = {name: p.detach().requires_grad_() for name, p in moved.items()}
+            moved = stack.vmap(inner_step, stack.main.detached(), inner, hyper["inner_learning_rate"])
+            moved = {name: p.requires_grad_() for name, p in moved.items()}
             meta_test = mean_losses(moved, slice(-n_test, None))
-            outer = torch.autograd.grad(meta_test.sum(), list(moved.values()))
-            flat = [(a + self.meta_weight * b).reshape(-1) for a, b in zip(inner, outer, strict=True)]
-            gradient = torch.cat(flat)
-            total = meta_train + self.meta_weight * meta_test
-        state.main.step(gradient, active)
+            outer = torch.autograd.grad((hyper["meta_weight"] * meta_test).sum(), list(moved.values()))
+            total = meta_train + hyper["meta_weight"] * meta_test
+            gradient = stack.main.flattened(inner) + stack.main.flattened(outer)
+        state.descend(state.main, gradient, batch)
         return total.detach()
 
-    def label_loss(self, prediction: Tensor, y: Tensor) -> Tensor:
+    def label_loss(self, prediction: Tensor, y: Tensor, hyper: dict[str, Tensor]) -> Tensor:
         """Mean loss. With the label defect each prediction (n, 1) meets all labels (n,) of the loss, as in the authors' code.
 
         The mean over all pairs of a prediction and a label is the cross-entropy with the mean label for target. What is left
         of single labels comes through the meta-test samples, which are few: in their mean a label has the weight 1 / n.
         """
         y = y.mean().expand(y.shape) if self.label_defect else y
-        return self.objective.supervised(prediction, y, {"residual_sd": 1.0})
+        return self.objective.supervised(prediction, y, hyper)
 
 
 class MLDG(StackMethod):

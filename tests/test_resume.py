@@ -25,10 +25,10 @@ def interrupt(monkeypatch, after: int) -> None:
     def start_epoch(self, state, epoch):
         begun.append(epoch)
 
-    def failing(self, state, batch, active):
+    def failing(self, state, batch):
         if len(begun) > after:
             raise StoppedHereError
-        return step(self, state, batch, active)
+        return step(self, state, batch)
 
     monkeypatch.setattr(Program, "start_epoch", start_epoch)
     monkeypatch.setattr(Program, "step", failing)

@@ -110,7 +110,7 @@ def test_gradient_of_unused_parameters_is_zero(stack):
 
 
 def test_spread_gives_each_entry_its_replicas_value():
-    p = Parameters({"a": torch.zeros(2, 3), "b": torch.zeros(2)})
+    p = Parameters.of({"a": torch.zeros(2, 3), "b": torch.zeros(2)})
     assert p.spread(torch.tensor([1.0, 2.0])).tolist() == [1, 1, 1, 2, 2, 2, 1, 2]
 
 

@@ -32,12 +32,13 @@ def one_step(lambda_g: float, adversary_moves: bool) -> tuple[float, float]:
     pool = Pool.of(DATA.X, DATA.y, DATA.codes(DATA.levels))
     rate = torch.full((2,), 1e-3)
     adversary = armed.optimisers.Adam(stack.adversary, rate if adversary_moves else 0 * rate)
-    state = State(stack, armed.optimisers.Adam(stack.main, rate), adversary, hyper, pool, [], [0, 0])
+    state = State(stack, armed.optimisers.Adam(stack.main, rate), adversary, hyper, torch.ones(2, dtype=torch.bool))
     ids = torch.arange(len(DATA)).expand(2, -1)
-    batch = armed.programs.Batch(pool.X[ids], pool.y[ids], pool.codes[ids], torch.zeros(2, model.n_noise))
+    rest = torch.zeros(2, len(DATA), 0), torch.ones(2, dtype=torch.bool)
+    batch = armed.programs.Batch(pool.X[ids], pool.y[ids], pool.codes[ids], torch.zeros(2, model.n_noise), *rest)
     before = stack.replica(0)
     stack.module.train()
-    Program(objective).step(state, batch, None)
+    Program(objective).step(state, batch)
     after = stack.replica(0)
     losses = []
     for m in (before, after):

@@ -94,6 +94,15 @@ def one_hot(ids: Tensor, n_clusters: int, dtype: torch.dtype) -> Tensor:
     return (ids.unsqueeze(-1) == torch.arange(n_clusters, device=ids.device)).to(dtype)
 
 
+def of_samples(weights: Tensor, clusters: Tensor) -> Tensor:
+    """Weights (n, W) of samples from those of clusters (q, W), by ids (n,) or Z (n, q)."""
+    if clusters.is_floating_point():
+        return clusters.to(weights.dtype) @ weights
+    if len(weights) <= ONE_HOT_LIMIT:
+        return one_hot(clusters, len(weights), weights.dtype) @ weights
+    return weights[clusters.clamp(min=0)] * (clusters >= 0).to(weights.dtype).unsqueeze(-1)
+
+
 class RandomEffects(nn.Module):
     """Posterior over cluster-specific weights (q, F, K).
 
@@ -133,12 +142,7 @@ class RandomEffects(nn.Module):
             Standard normal draws (q * F * K,): one draw of all weights for the whole batch, as the authors do.
         """
         weights = self.loc if noise is None else self.loc + self.scale * noise.view_as(self.loc)
-        if clusters.is_floating_point() or self.n_clusters <= ONE_HOT_LIMIT:
-            ids = not clusters.is_floating_point()
-            Z = one_hot(clusters, self.n_clusters, weights.dtype) if ids else clusters.to(weights.dtype)
-            return (Z @ weights.flatten(1)).unflatten(1, weights.shape[1:])
-        known = (clusters >= 0).to(weights.dtype)
-        return weights[clusters.clamp(min=0)] * known[:, None, None]
+        return of_samples(weights.flatten(1), clusters).unflatten(1, weights.shape[1:])
 
     def kl(self) -> Tensor:
         """KL divergence of the posterior from the prior, summed over all weights (closed form)."""

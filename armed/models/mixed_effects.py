@@ -47,13 +47,22 @@ class MixedOutput(NamedTuple):
 
 
 class _Recorder:
-    """Keeps the outputs of hooked layers during one forward pass. Deep copies with the module that holds it."""
+    """Keeps the outputs of hooked layers during one forward pass. Deep copies with the module that holds it.
+
+    Attributes
+    ----------
+    outputs : dict of str to Tensor
+        By layer.
+    keep : dict of str to Tensor
+        (n, size): uniform draws of dropout layers for this pass; they draw themselves where none are given.
+    training : bool
+        Of the module that holds it.
+    """
 
     def __init__(self) -> None:
         self.outputs: dict[str, Tensor] = {}
-
-    def hook(self, name: str) -> _Hook:
-        return _Hook(self, name)
+        self.keep: dict[str, Tensor] = {}
+        self.training = True
 
 
 class _Hook:
@@ -63,6 +72,20 @@ class _Hook:
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         self.recorder.outputs[self.name] = output
+
+
+class _DropoutHook(_Hook):
+    """Dropout by given draws. The layer itself stays in evaluation mode, where it does nothing."""
+
+    def __call__(self, module: nn.Dropout, inputs: tuple, output: Tensor) -> Tensor | None:
+        recorder = self.recorder
+        if not recorder.training:
+            recorder.outputs[self.name] = output
+            return None
+        draws = recorder.keep[self.name].view_as(output) if self.name in recorder.keep else torch.rand_like(output)
+        return (
+            torch.where(draws >= module.p, output, 0.0) / (1 - module.p) if module.p < 1 else torch.zeros_like(output)
+        )
 
 
 class MixedEffects(nn.Module):
@@ -114,6 +137,7 @@ class MixedEffects(nn.Module):
         self.random_effects = tuple(random_effects)
         self.adversary_on = adversary.on if adversary else ()
         self._recorder = _Recorder()
+        self._dropout = {name: 0 for name, m in net.named_modules() if isinstance(m, nn.Dropout)}  # to draws a sample
         self._hook_layers()
         sizes, self.n_outputs = self._probe(input_shape)
         self.effects = nn.ModuleList(
@@ -125,6 +149,23 @@ class MixedEffects(nn.Module):
             if adversary
             else None
         )
+        self._hold_dropout()
+
+    def train(self, mode: bool = True) -> MixedEffects:
+        """As of any module; dropout layers are done by hooks, so that their draws can be given."""
+        super().train(mode)
+        self._hold_dropout()
+        return self
+
+    def _hold_dropout(self) -> None:
+        self._recorder.training = self.training
+        for name in self._dropout:
+            self.net.get_submodule(name).eval()
+
+    @property
+    def n_dropout(self) -> int:
+        """Uniform draws that the dropout layers take for one sample."""
+        return sum(self._dropout.values())
 
     @property
     def n_noise(self) -> int:
@@ -132,7 +173,12 @@ class MixedEffects(nn.Module):
         return sum(effect.loc.numel() for effect in self.effects)
 
     def forward(
-        self, X: Tensor, clusters: Tensor | None = None, noise: Tensor | None = None, adversary: bool = True
+        self,
+        X: Tensor,
+        clusters: Tensor | None = None,
+        noise: Tensor | None = None,
+        adversary: bool = True,
+        keep: Tensor | None = None,
     ) -> MixedOutput:
         """Predict.
 
@@ -147,11 +193,18 @@ class MixedEffects(nn.Module):
             evaluation the posterior means are used.
         adversary : bool
             Whether to run the adversary on the activations.
+        keep : Tensor, optional
+            (n, n_dropout) uniform draws of the network's `nn.Dropout` layers, which in training mode draw themselves where
+            not given.
         """
         clusters = self._membership(X, clusters)
         if noise is None and self.training and self.n_noise:
             noise = torch.randn(self.n_noise, device=X.device)
+        if keep is not None:
+            sizes = list(self._dropout.values())
+            self._recorder.keep = dict(zip(self._dropout, keep.split(sizes, 1), strict=True))
         fixed = self.net(X)
+        self._recorder.keep = {}
         fixed = fixed.unsqueeze(-1) if fixed.ndim == 1 else fixed
         outputs = self._recorder.outputs
         random = torch.zeros_like(fixed)
@@ -186,6 +239,8 @@ class MixedEffects(nn.Module):
 
     def _hook_layers(self) -> None:
         modules = dict(self.net.named_modules())
+        for name in self._dropout:  # before those that read a layer's output, who shall see what is dropped
+            modules[name].register_forward_hook(_DropoutHook(self._recorder, name))
         for name in sorted(self._wanted()):
             if name not in modules or not name:
                 known = [n for n in modules if n]
@@ -193,7 +248,7 @@ class MixedEffects(nn.Module):
                     f"The network has no layer '{name}'.{did_you_mean(name, known)} "
                     f"Layers, as named_modules gives them: {', '.join(known)}."
                 )
-            modules[name].register_forward_hook(self._recorder.hook(name))
+            modules[name].register_forward_hook(_Hook(self._recorder, name))
 
     def _probe(self, input_shape: tuple[int, ...] | None) -> tuple[dict[str | None, int], int]:
         """Flattened size of every layer read, and outputs K, from one pass of zeros."""
@@ -207,6 +262,7 @@ class MixedEffects(nn.Module):
             input_shape = (first.in_features,)
         training = self.net.training
         like = next(self.net.parameters())
+        self._recorder.training = False
         with torch.no_grad():
             out = self.net.eval()(torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype))
         self.net.train(training)
@@ -219,6 +275,8 @@ class MixedEffects(nn.Module):
                     f"Layer '{name}' cannot be read: it {found}; expected a module whose output is a tensor (samples, ...)."
                 )
             sizes[name] = output.flatten(1).shape[1]
+        called = [name for name in self._dropout if name in self._recorder.outputs]
+        self._dropout = {name: self._recorder.outputs[name].flatten(1).shape[1] for name in called}
         self._recorder.outputs.clear()
         return sizes, 1 if out.ndim == 1 else out.shape[1]
 

@@ -1,0 +1,234 @@
+"""The compiled engine: one replica's training step, traced, given a replica axis (`armed.batching`) and compiled.
+
+The whole step of all replicas (forward and backward passes, the optimiser) becomes a few loops over contiguous vectors with
+one entry a replica. Results differ from those of the eager engine by rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from armed.batching import replica_last
+from armed.epochs import Draws, eager_epoch, mean_loss
+from armed.errors import UnsupportedLayerError
+from armed.optimisers import Adam
+from armed.programs import Batch, Program, State
+from armed.stack import Parameters, Stack
+
+log = logging.getLogger(__name__)
+
+# Steps compiled in this process: variants of a method, and the stacks of one fit, often share one.
+_COMPILED: dict[tuple, Callable] = {}
+
+
+def compiler() -> str | None:
+    """Path of the C++ compiler that compiled steps for the processor need; None where there is none."""
+    from torch._inductor import config
+
+    named = config.cpp.cxx if isinstance(config.cpp.cxx, tuple | list) else (config.cpp.cxx,)
+    return next((path for name in named if name and (path := shutil.which(name))), None)
+
+
+class CompiledEpochs:
+    """Runs epochs of stacks in compiled steps; called as `armed.epochs.eager_epoch` is. Compiles at the first call.
+
+    Parameters
+    ----------
+    or_eager : bool
+        Train step by step where the step cannot be compiled, and say so; else raise `UnsupportedLayerError`.
+    """
+
+    def __init__(self, or_eager: bool = False) -> None:
+        self.or_eager = or_eager
+        self._run: Callable | None = None
+
+    def __call__(self, state: State, program: Program, draws: Draws) -> np.ndarray:
+        """Take the steps of an epoch; mean loss of each replica (R,)."""
+        if self._run is None:
+            try:
+                step = _compile(state, program, draws)
+                self._run = lambda *epoch: _run_epoch(step, *epoch)
+            except Exception as error:
+                reason = str(error).strip().splitlines()[0]
+                if not self.or_eager:
+                    raise UnsupportedLayerError(
+                        f"The training step of this network cannot be compiled ({reason}). Take engine='eager'."
+                    ) from error
+                log.warning("The training step cannot be compiled (%s): training step by step.", reason)
+                self._run = eager_epoch
+        return self._run(state, program, draws)
+
+
+def _run_epoch(step: Callable, state: State, program: Program, draws: Draws) -> np.ndarray:
+    tables = [draws.table(name, last=True) for name in ("ids", "noise", "keep")]
+    ids, noise, keep = (t.to(state.stack.device) for t in tables)
+    active = torch.from_numpy(draws.active()).to(state.stack.device)
+    work, samples = _working_state(state), _sample_matrix(state)
+    constant = [*tree_flatten(work)[0], *tree_flatten(state.hyper)[0]]
+    size = (len(samples), *ids.shape[1:])
+    for i in range(draws.longest):
+        batch = samples.index_select(1, ids[i].reshape(-1)).view(size)
+        step(*constant, batch, noise[i], keep[i], active[i])
+    _take_back(state, work)
+    return mean_loss(work["total"], draws)
+
+
+class _OneParameters(Parameters):
+    """Of one replica in a traced step: new values replace the old ones, as a trace has no changes in place."""
+
+    def assign(self, flat: Tensor) -> None:
+        self.flat = flat
+        self._bind()
+
+
+class _OneReplica(Stack):
+    """Stands in for the stack while one replica's step is traced: nothing to map over."""
+
+    def __init__(self, stack: Stack, main: Tensor, adversary: Tensor | None, buffers: Mapping[str, Tensor]) -> None:
+        self.module = stack.module
+        self.main = _OneParameters(main, stack.main.shapes)
+        self.adversary = None if adversary is None else _OneParameters(adversary, stack.adversary.shapes)
+        self.buffers = dict(buffers)
+        self._tied = stack._tied
+
+    def vmap(self, function: Callable, *args: object) -> object:
+        return function(*args)
+
+
+def _working_state(state: State) -> dict:
+    """Copies of all that a step changes, the replica axis last."""
+    work = {"main": _of_optimiser(state.main), "alive": state.alive.clone()}
+    if state.adversary is not None:
+        work["adversary"] = _of_optimiser(state.adversary)
+    work["buffers"] = {name: _last(b) for name, b in state.stack.buffers.items()}
+    work["total"] = torch.zeros(state.stack.size, device=state.stack.device)
+    return work
+
+
+def _of_optimiser(adam: Adam) -> dict[str, Tensor]:
+    vectors = {"flat": adam.parameters.flat, "m": adam.m, "v": adam.v}
+    return {name: _last(adam.parameters.by_replica(t)) for name, t in vectors.items()} | {"steps": adam.steps.clone()}
+
+
+def _last(t: Tensor) -> Tensor:
+    """A contiguous copy with the first axis last. Cloned: where an axis has size 1, `contiguous` would not copy."""
+    return t.detach().movedim(0, -1).contiguous().clone()
+
+
+def _take_back(state: State, work: dict) -> None:
+    """Write the results of an epoch into the stack and its optimisers."""
+    for name in ("main", "adversary"):
+        if name in work:
+            adam = getattr(state, name)
+            new = {k: adam.parameters.from_matrix(work[name][k].T) for k in ("flat", "m", "v")}
+            adam.parameters.assign(new.pop("flat"))
+            adam.load(new | {"steps": work[name]["steps"]})
+    state.alive = work["alive"]
+    for name, b in state.stack.buffers.items():
+        b.copy_(work["buffers"][name].movedim(-1, 0))
+
+
+def _sample_matrix(state: State) -> Tensor:
+    """(p + 2, N): features, label and cluster of the pool, so that one look-up gathers a batch."""
+    pool = state.pool
+    return torch.cat([pool.X.flatten(1).T, pool.y[None], pool.codes[None].float()]).contiguous()
+
+
+def _compile(state: State, program: Program, draws: Draws) -> Callable:
+    """The compiled step; called with the tensors that `_one_step` takes, flattened, each with a replica axis at its end."""
+    width = draws.ids[0].shape[1]
+    work, hyper = (tree_map(lambda t: t[..., 0].clone(), t) for t in (_working_state(state), state.hyper))
+    drawn = (torch.from_numpy(a[0]).to(state.stack.device) for a in (draws.noise[0], draws.keep[0]))
+    example = (work, hyper, _sample_matrix(state)[:, :width], *drawn, torch.ones_like(work["alive"]))
+    leaves, form = tree_flatten(example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own tracing and compiling; nothing a user could act on
+        traced = _traced(_one_step(state, program), leaves, form)
+        batched = _in_place(replica_last(traced, state.stack.size), len(tree_flatten(work)[0]))
+        key = _fingerprint(batched, leaves, state)
+        if key not in _COMPILED:
+            log.info("Compiling the step of %d replicas.", state.stack.size)
+            step = torch.compile(batched, fullgraph=True, dynamic=False)
+            step(*(t.unsqueeze(-1).expand(*t.shape, state.stack.size).contiguous() for t in leaves))
+            _COMPILED[key] = step
+    return _COMPILED[key]
+
+
+def _fingerprint(module: fx.GraphModule, leaves: list[Tensor], state: State) -> tuple:
+    """What two steps must share to be the same: the graph, its constants, the inputs' shapes, where they are."""
+    constants = [(name, t.dtype, t.cpu().numpy().tobytes()) for name, t in module.named_buffers()]
+    inputs = [(t.shape, t.dtype) for t in leaves]
+    return module.code, repr(constants), repr(inputs), state.stack.size, str(state.stack.device)
+
+
+def _one_step(state: State, program: Program) -> Callable:
+    """The step of one replica as a function of tensors: what it works on, to what that has become."""
+    shape, epsilon = state.pool.X.shape[1:], state.main.epsilon
+
+    def step(work: dict, hyper: dict, samples: Tensor, noise: Tensor, keep: Tensor, active: Tensor) -> dict:
+        buffers = {name: b.clone() for name, b in work["buffers"].items()}
+        flat = [work[name]["flat"] if name in work else None for name in ("main", "adversary")]
+        one = _OneReplica(state.stack, *flat, buffers)
+        optimisers = [_optimiser(p, hyper, epsilon, work[n]) if p else None for n, p in _parameters(one)]
+        single = State(one, *optimisers, hyper, work["alive"])
+        X = samples[:-2].T.reshape(-1, *shape)
+        loss = program.step(single, Batch(X, samples[-2], samples[-1].long(), noise, keep, active))
+        result = {name: _results(getattr(single, name)) for name in ("main", "adversary") if name in work}
+        kept = {name: torch.where(active, b, work["buffers"][name]) for name, b in buffers.items()}
+        total = work["total"] + torch.where(active, loss, 0.0)
+        return {name: {**result, "alive": single.alive, "buffers": kept, "total": total}[name] for name in work}
+
+    return step
+
+
+def _parameters(stack: Stack) -> list[tuple[str, Parameters | None]]:
+    return [("main", stack.main), ("adversary", stack.adversary)]
+
+
+def _optimiser(parameters: Parameters, hyper: dict[str, Tensor], epsilon: float, tensors: dict[str, Tensor]) -> Adam:
+    adam = Adam(parameters, hyper["learning_rate"], epsilon)
+    adam.m, adam.v, adam.steps = tensors["m"], tensors["v"], tensors["steps"]
+    return adam
+
+
+def _results(adam: Adam) -> dict[str, Tensor]:
+    return {"flat": adam.parameters.flat, "m": adam.m, "v": adam.v, "steps": adam.steps}
+
+
+def _traced(step: Callable, leaves: list[Tensor], form: object) -> fx.GraphModule:
+    """Graph of ATen operations without changes in place."""
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        return tree_flatten(step(*tree_unflatten(tensors, form)))[0]
+
+    # Twice: gradients are traced first, what changes in place (running statistics) is written out after.
+    traced = make_fx(flat)(*leaves)
+    traced = make_fx(functionalize(traced), decomposition_table=core_aten_decompositions())(*leaves)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    return traced
+
+
+def _in_place(module: fx.GraphModule, n_state: int) -> fx.GraphModule:
+    """Write the first outputs over the inputs that they are the next values of."""
+    graph = module.graph
+    inputs = [n for n in graph.nodes if n.op == "placeholder"][:n_state]
+    (output,) = (n for n in graph.nodes if n.op == "output")
+    with graph.inserting_before(output):
+        for old, new in zip(inputs, output.args[0], strict=True):
+            if old is not new:
+                graph.call_function(torch.ops.aten.copy_.default, (old, new))
+    output.args = ((),)
+    module.recompile()
+    return module

@@ -1,0 +1,87 @@
+"""One epoch of a stack: what each replica draws for it, and its steps one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from armed.programs import Batch, Program, State
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the replicas drew for an epoch, each from a generator of its own; S steps, the most that any replica takes.
+
+    Attributes
+    ----------
+    ids : list of array
+        For each replica rows of the pool (steps, B).
+    noise : list of array
+        For each replica standard normal draws (steps, n_noise).
+    keep : list of array
+        For each replica uniform draws (steps, B, n_dropout).
+    n_steps : array
+        (R,) steps of each replica.
+    """
+
+    ids: list[np.ndarray]
+    noise: list[np.ndarray]
+    keep: list[np.ndarray]
+    n_steps: np.ndarray
+
+    @property
+    def longest(self) -> int:
+        return int(self.n_steps.max())
+
+    def table(self, name: str, *, last: bool = False) -> torch.Tensor:
+        """Draws of all replicas, (S, R, ...), or with the replicas last (S, ..., R); short ones start over."""
+        parts = [_longer(a, self.longest) for a in getattr(self, name)]
+        return torch.from_numpy(np.stack(parts, -1 if last else 1))
+
+    def active(self) -> np.ndarray:
+        """(S, R) bool: who has such a step."""
+        return np.arange(self.longest)[:, None] < self.n_steps
+
+
+def draw_epoch(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> Draws:
+    """Shuffle every replica's rows and draw its noise."""
+    n_noise, n_dropout = (getattr(state.stack.module, name, 0) for name in ("n_noise", "n_dropout"))
+    ids, noise, keep = [], [], []
+    for seed, rows in zip(state.seeds, state.rows, strict=True):
+        rng = np.random.default_rng([seed, epoch])
+        batches = program.batches(rng, rows, codes, batch_size)
+        ids.append(batches)
+        noise.append(rng.standard_normal((len(batches), n_noise), dtype=np.float32))
+        keep.append(rng.random((*batches.shape, n_dropout), dtype=np.float32))
+    return Draws(ids, noise, keep, np.array([len(b) for b in ids]))
+
+
+def eager_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
+    """Take the steps one operation after another; mean loss of each replica (R,)."""
+    stack, pool = state.stack, state.pool
+    ids, noise, keep = (draws.table(name).to(stack.device) for name in ("ids", "noise", "keep"))
+    table = draws.active()
+    active = torch.from_numpy(table).to(stack.device)
+    total = torch.zeros(stack.size, device=stack.device)
+    for step in range(draws.longest):
+        rows = ids[step]
+        batch = Batch(pool.X[rows], pool.y[rows], pool.codes[rows], noise[step], keep[step], active[step])
+        # Running statistics change as the network is called: those of replicas that wait are put back.
+        before = None if table[step].all() else {name: b.clone() for name, b in stack.buffers.items()}
+        loss = program.step(state, batch)
+        for name, b in stack.buffers.items() if before else ():
+            b.copy_(torch.where(batch.active.view(-1, *[1] * (b.ndim - 1)), b, before[name]))
+        total += torch.where(batch.active, loss, 0.0)
+    return mean_loss(total, draws)
+
+
+def mean_loss(total: Tensor, draws: Draws) -> np.ndarray:
+    """Mean over the batches of each replica (R,)."""
+    return (total.cpu().double() / torch.from_numpy(draws.n_steps)).numpy()
+
+
+def _longer(array: np.ndarray, length: int) -> np.ndarray:
+    return array if len(array) == length else np.resize(array, (length, *array.shape[1:]))
