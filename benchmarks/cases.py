@@ -79,11 +79,6 @@ class Case:
         return min(self.size.epochs, 3 if self.size.replicas < 100 else 1)
 
     @property
-    def untimed_epochs(self) -> int:
-        """Epochs before them: a compiled stack traces its step in the first epoch of each fit."""
-        return 1 if self.engine == "compiled" else 0
-
-    @property
     def name(self) -> str:
         return f"{self.method} {self.engine}, {self.level} {self.factor}"
 

@@ -23,7 +23,8 @@ from benchmarks import plain, workload
 from benchmarks.cases import Case
 from benchmarks.timeline import Timeline, clock
 
-WARM_UP_ROWS = 64
+WARM_UP_ROWS = 64  # of one model trained at a time
+FEW_BATCHES = 2
 
 Measurement = Callable[[], np.ndarray]
 """Trains; returns CPU and wall seconds per model of a whole training (2,)."""
@@ -42,8 +43,8 @@ def prepare(case: Case) -> tuple[Measurement, float]:
     -------
     measurement : callable
     compile_s : float
-        Wall seconds of a first epoch of a few batches in a compiled stack: tracing its step, and compiling it or reading it
-        from the disk cache. 0 for all other engines.
+        Wall seconds of a first epoch of a few batches in a compiled stack: tracing its step, and compiling it or reading
+        it from the disk cache. 0 for all other engines.
     """
     data, splits = workload.draw(case.size)
     one_at_a_time = {"plain": _plain, "sklearn": _estimator, "mlp_classifier": _mlp_classifier}
@@ -54,41 +55,55 @@ def prepare(case: Case) -> tuple[Measurement, float]:
 
 def _stack(case: Case, data: ClusteredData, splits: Splits) -> tuple[Measurement, float]:
     def measurement() -> np.ndarray:
-        cost = fit_cost(case, data, splits, case.untimed_epochs, case.timed_epochs)
+        cost = fit_cost(case, data, splits, case.timed_epochs)
         return (cost.once + case.size.epochs * cost.epoch) / case.size.replicas
 
-    # A few batches compile the same step as whole folds.
-    warm_up = fit_cost(case, data, shortened(splits), 0, 1)
-    return measurement, float(warm_up.epoch[1]) if case.engine == "compiled" else 0.0
+    first = fit_cost(case, data, splits, 0).start
+    return measurement, float(first[1]) if case.engine == "compiled" else 0.0
 
 
 class FitCost(NamedTuple):
-    """CPU and wall seconds (2,) of all replicas: what is done once in a fit, and one epoch."""
+    """CPU and wall seconds (2,) of all replicas: what is done once in a fit, a brief first epoch, and one whole epoch."""
 
     once: np.ndarray
+    start: np.ndarray
     epoch: np.ndarray
 
 
-def fit_cost(case: Case, data: ClusteredData, splits: Splits, untimed: int, timed: int) -> FitCost:
-    """Fit `untimed` + `timed` epochs; what an epoch costs is told by the latter."""
-    method = workload.method(case.method, case.size, case.engine, untimed + timed)
+def fit_cost(case: Case, data: ClusteredData, splits: Splits, epochs: int) -> FitCost:
+    """Time a fit of some whole epochs after one of a few batches, in which the engine does what it does in the first only."""
+    method = workload.method(case.method, case.size, case.engine, 1 + epochs)
     timeline = follow(method)
     begin = clock()
     method.fit(data, splits)
     end = clock()
-    epochs, ends = timeline.calls["start_epoch"], timeline.calls["finish"]
+    starts, ends = timeline.calls["start_epoch"], timeline.calls["finish"]
     # The engine may cut a stack that is too large for its memory into several, each with all its epochs.
-    parts = [epochs[i : i + untimed + timed] for i in range(0, len(epochs), untimed + timed)]
-    trained = sum(last.begin - part[0].begin for part, last in zip(parts, ends, strict=True))
-    steady = sum(last.begin - part[untimed].begin for part, last in zip(parts, ends, strict=True))
-    return FitCost(end - begin - trained, steady / timed)
+    marks = [
+        [*(c.begin for c in starts[i * (1 + epochs) : (i + 1) * (1 + epochs)]), last.begin]
+        for i, last in enumerate(ends)
+    ]
+    start, trained = (sum(part[i] - part[0] for part in marks) for i in (1, -1))
+    return FitCost(end - begin - trained, start, (trained - start) / max(1, epochs))
 
 
 def follow(method: StackMethod) -> Timeline:
-    """Note when the epochs of the method's next fit start, and when they are over."""
+    """Note when the epochs of the method's next fit start, and when they are over; cut the first to a few batches."""
     program, timeline = method.program(), Timeline()
-    for name in ("start_epoch", "finish"):
-        setattr(program, name, timeline.timed(name, getattr(program, name)))
+    start_epoch, batches = program.start_epoch, program.batches
+    current = 0
+
+    def start(state, epoch):
+        nonlocal current
+        current = epoch
+        start_epoch(state, epoch)
+
+    def drawn(*args):
+        return batches(*args)[: None if current else FEW_BATCHES]
+
+    program.start_epoch = timeline.timed("start_epoch", start)
+    program.finish = timeline.timed("finish", program.finish)
+    program.batches = timeline.timed("batches", drawn)
     method.program = lambda: program
     return timeline
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import workload
 from benchmarks.cases import METHODS, STACKS, Case
-from benchmarks.measure import follow, shortened
+from benchmarks.measure import follow
 from benchmarks.timeline import Timeline
 
 PARTS = {
@@ -41,15 +41,15 @@ def epoch_parts(case: Case) -> dict[str, float]:
         return timeline.timed("step", compile_step(*args, **kwargs))
 
     with mock.patch.object(torch, "compile", compile_timed):
-        for folds, epochs in ((shortened(splits), 1), (splits, 1 + case.untimed_epochs)):
+        for epochs in (1, 2):
             method = workload.method(case.method, case.size, case.engine, epochs)
-            ends = follow(method)
+            fit = follow(method)
             program = method.program()
-            program.batches = timeline.timed("batches", program.batches)
             if case.engine == "eager":
                 program.step = timeline.timed("step", program.step)
-            method.fit(data, folds)
-    return _parts(timeline, ends.calls["start_epoch"][-1].begin[0], ends.calls["finish"][-1].begin[0])
+            method.fit(data, splits)
+    timeline.calls["batches"] = fit.calls["batches"]
+    return _parts(timeline, fit.calls["start_epoch"][-1].begin[0], fit.calls["finish"][-1].begin[0])
 
 
 def _parts(timeline: Timeline, begin: float, end: float) -> dict[str, float]:

@@ -46,28 +46,33 @@ class TestMeasure:
         case = Case("conventional", "eager", base=SMALL, level=2)
         data, splits = workload.draw(case.size)
         begin = clock()
-        cost = measure.fit_cost(case, data, splits, 0, 3)
+        cost = measure.fit_cost(case, data, splits, 3)
         passed = clock() - begin
-        assert (cost.once > 0).all() and (cost.epoch > 0).all()
-        np.testing.assert_allclose(cost.once + 3 * cost.epoch, passed, rtol=0.1, atol=0.02)
+        assert all((part > 0).all() for part in cost)
+        np.testing.assert_allclose(cost.once + cost.start + 3 * cost.epoch, passed, rtol=0.1, atol=0.02)
 
-    def test_untimed_epochs_are_left_out_in_each_of_several_stacks(self, monkeypatch):
-        """First epochs made slow do not count, and those that do are summed over the stacks that a fit is cut into."""
+    def test_the_first_epoch_is_brief_and_does_not_count_in_any_stack(self, monkeypatch):
+        """First epochs made slow are apart, and the others are summed over the stacks that a fit is cut into."""
         case = Case("conventional", "eager", base=SMALL, level=2)
         data, splits = workload.draw(case.size)
-        make = workload.method
+        make, steps = workload.method, []
 
         def slow_at_first(*args):
             method = make(*args)
             method.stack_size = 1
             program = method.program()
-            program.start_epoch = lambda state, epoch: time.sleep(0.3 if epoch == 0 else 0.05)
+            step = program.step
+            program.start_epoch = lambda state, epoch: time.sleep(0.05 if epoch else 0.4)
+            program.step = lambda *args: steps.append(1) or step(*args)
             method.program = lambda: program
             return method
 
         monkeypatch.setattr(workload, "method", slow_at_first)
-        wall = measure.fit_cost(case, data, splits, 1, 2).epoch[1]
-        assert 0.1 <= wall < 0.3
+        cost = measure.fit_cost(case, data, splits, 2)
+        assert cost.start[1] >= 0.8
+        assert 0.1 <= cost.epoch[1] < 0.5
+        whole = -(-180 // 32)
+        assert len(steps) == 2 * (measure.FEW_BATCHES + 2 * whole)
 
     def test_warm_up_keeps_clusters_and_labels(self):
         data, splits = workload.draw(SMALL)
