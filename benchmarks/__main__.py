@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 import time
@@ -63,18 +64,27 @@ def measure(block: Sequence[Case], repeats: int, bar: tqdm) -> list[Worker]:
 
 
 def write(workers: Sequence[Worker], output: Path) -> None:
-    """Write both tables and both figures."""
+    """Write tables, figures, and the versions and the machine that the numbers are of."""
     # Loaded when all is measured: heavier than this process should be while others are timed.
     from armed import results
+    from armed.errors import DataError
     from armed.plotting import style
+    from armed.reproducibility import environment
     from benchmarks import figures, tables
 
     scaling = tables.scaling(workers)
     comparison = tables.comparison(scaling)
     results.write("benchmark_scaling", scaling, output / "benchmark_scaling.tsv")
     results.write("benchmark", comparison, output / "benchmark.tsv")
-    style.save(figures.speed(comparison), output / "figures" / "benchmark")
-    style.save(figures.cost(scaling), output / "figures" / "benchmark_scaling")
+    (output / "benchmark.json").write_text(json.dumps(environment(), indent=1))
+    for name, draw, table in (
+        ("benchmark", figures.speed, comparison),
+        ("benchmark_scaling", figures.cost, scaling),
+    ):
+        try:
+            style.save(draw(table), output / "figures" / name)
+        except DataError as error:
+            log.warning("Figure %s is not drawn: %s", name, error)
 
 
 def _parser() -> argparse.ArgumentParser:

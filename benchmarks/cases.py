@@ -96,8 +96,9 @@ def plan(methods: tuple[str, ...] = METHODS) -> list[list[Case]]:
 def quick_plan() -> list[list[Case]]:
     """A small part of everything, in a minute: to see that it runs, not to read numbers from."""
     base = Size(replicas=4, samples=400, epochs=2)
-    cases = [*comparison("conventional", (4,), STACKS, base), *comparison("armed", (1, 4), ("eager",), base)]
-    return [cases, [Case("armed", "eager", "samples", n, base) for n in (200, 400)]]
+    cases = comparison("conventional", (4,), STACKS, base)
+    cases += [Case("armed", "plain", base=base), Case("armed", "eager", level=4, base=base)]
+    return [cases + [Case("armed", "eager", "samples", n, base) for n in (200, 400)]]
 
 
 def comparison(method: str, sizes: tuple[int, ...], engines: tuple[str, ...], base: Size | None = None) -> list[Case]:

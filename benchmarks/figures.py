@@ -175,7 +175,7 @@ def _log_axes(ax: Axes, levels: pd.Series) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.margins(x=0.09)
+    ax.margins(x=0.12)
     ax.grid(axis="y")
 
 

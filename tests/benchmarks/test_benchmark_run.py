@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_rows import measured
 
+import benchmarks.__main__ as benchmark
 from armed import results
 from benchmarks import measure, workload
 from benchmarks.cases import ENGINES, Case, Size
@@ -107,6 +110,14 @@ class TestWorker:
         worker.warm_up()
         worker.close()
         assert "exit code -9" in worker.error
+
+
+def test_a_figure_without_its_rows_is_left_out_and_said(tmp_path, caplog):
+    cases = [Case("mldg", "plain"), Case("mldg", "eager", level=10)]
+    benchmark.write([measured(case, [(1.0, 1.0)]) for case in cases], tmp_path)
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"benchmark.svg", "benchmark.png"}
+    assert "Figure benchmark_scaling is not drawn" in caplog.text
+    assert json.loads((tmp_path / "benchmark.json").read_text())["packages"]["torch"]
 
 
 @pytest.mark.slow
