@@ -1,4 +1,4 @@
-"""Where the time of a stack's epoch goes: `python -m benchmarks.profile --help`."""
+"""Where the time of a stack's training goes: `python -m benchmarks.profile --help`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmarks.measure import follow
 from benchmarks.timeline import Timeline
 
 PARTS = {
+    "once": "once in a fit: building the models, checks, collecting the weights",
     "permutations": "drawing each replica's permutation into batches",
     "noise": "drawing posterior noise; setting up generators",
     "tables": "putting the draws of all replicas into tables, and parameters into the step's layout",
@@ -25,8 +26,8 @@ PARTS = {
 }
 
 
-def epoch_parts(case: Case) -> dict[str, float]:
-    """CPU seconds of each of `PARTS` in one epoch of a stack that has been warmed up.
+def training_parts(case: Case) -> dict[str, float]:
+    """CPU seconds of each of `PARTS` in the training of a stack that has been warmed up, as one of its epochs tells.
 
     Parameters
     ----------
@@ -47,12 +48,15 @@ def epoch_parts(case: Case) -> dict[str, float]:
             program = method.program()
             if case.engine == "eager":
                 program.step = timeline.timed("step", program.step)
-            method.fit(data, splits)
+            timeline.timed("fit", method.fit)(data, splits)
     timeline.calls["batches"] = fit.calls["batches"]
-    return _parts(timeline, fit.calls["start_epoch"][-1].begin[0], fit.calls["finish"][-1].begin[0])
+    starts, end = [c.begin[0] for c in fit.calls["start_epoch"]], fit.calls["finish"][-1].begin[0]
+    whole = timeline.calls["fit"][-1]
+    once = float(whole.end[0] - whole.begin[0] - (end - starts[0]))
+    return {"once": once} | {name: case.size.epochs * s for name, s in epoch_parts(timeline, starts[-1], end).items()}
 
 
-def _parts(timeline: Timeline, begin: float, end: float) -> dict[str, float]:
+def epoch_parts(timeline: Timeline, begin: float, end: float) -> dict[str, float]:
     """Cut the time from `begin` to `end` at the calls within it; all in CPU seconds."""
     times = {name: np.array([[c.begin[0], c.end[0]] for c in calls]) for name, calls in timeline.calls.items()}
     batches, steps = (times[name][times[name][:, 0] >= begin] for name in ("batches", "step"))
@@ -69,9 +73,9 @@ def _parts(timeline: Timeline, begin: float, end: float) -> dict[str, float]:
 
 
 def table(case: Case, parts: dict[str, float]) -> str:
-    """The parts as text: milliseconds per model in a whole training, and their share."""
+    """The parts as text: milliseconds per model, and their share."""
     total = sum(parts.values())
-    scale = 1e3 * case.size.epochs / case.size.replicas
+    scale = 1e3 / case.size.replicas
     lines = [f"{case.name}: CPU ms per model, {case.size.epochs} epochs"]
     lines += [f"{scale * s:9.2f} {s / total:5.0%}  {PARTS[name]}" for name, s in parts.items()]
     return "\n".join([*lines, f"{scale * total:9.2f}  100%  all"])
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     for method in given.methods:
         case = Case(method, given.engine, level=given.replicas)
-        sys.stdout.write(table(case, epoch_parts(case)) + "\n\n")
+        sys.stdout.write(table(case, training_parts(case)) + "\n\n")
         sys.stdout.flush()
 
 
