@@ -47,6 +47,7 @@ def measure(block: Sequence[Case], repeats: int, bar: tqdm) -> list[Worker]:
         bar.update()
         return worker
 
+    log.info("Measuring %d cases, from %s to %s.", len(block), block[0].name, block[-1].name)
     with ThreadPoolExecutor(STARTED_TOGETHER) as pool:
         workers = list(pool.map(start, block))
     try:
@@ -73,8 +74,8 @@ def write(workers: Sequence[Worker], output: Path) -> None:
     from benchmarks import figures, tables
 
     scaling = tables.scaling(workers)
-    comparison = tables.comparison(scaling)
     results.write("benchmark_scaling", scaling, output / "benchmark_scaling.tsv")
+    comparison = tables.comparison(scaling)
     results.write("benchmark", comparison, output / "benchmark.tsv")
     (output / "benchmark.json").write_text(json.dumps(environment(), indent=1))
     for name, draw, table in (
