@@ -12,7 +12,7 @@ LOCKED = $(if $(FLOCK),mkdir -p $(1) && $(FLOCK) --nonblock --conflict-exit-code
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete $(if $(FLOCK),--nolock)
 EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work in this folder; wait for it to end." >&2; exit $$status; }
 
-.PHONY: results report smoke paper test lint setup clean
+.PHONY: results report smoke paper benchmark test lint setup clean
 
 results: setup  ## the default run: three simulations, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
@@ -29,6 +29,9 @@ smoke: setup  ## two studies, three models, two seeds, two folds, in smoke/
 paper: setup  ## the paper's full scale, in paper/
 	@$(call LOCKED,paper) env $(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml $(EXPLAIN)
 	@echo "Report: $(CURDIR)/paper/results/report.html"
+
+benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv and figures; the machine should be idle
+	$(BIN)/python -m benchmarks --output results
 
 test: setup lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup

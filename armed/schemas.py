@@ -159,6 +159,17 @@ TABLES: dict[str, Table] = {
         _columns("method engine", "replicas", "cpu_s_per_model wall_s_per_model peak_mb ratio"),
         ("method", "engine", "replicas"),
     ),
+    "benchmark_scaling": Table(
+        _columns(
+            "method engine factor note",
+            "level replicas repeats",
+            "cpu_s_per_model cpu_low cpu_high wall_s_per_model peak_mb compile_s",
+            "method engine factor level replicas cpu_s_per_model cpu_low cpu_high wall_s_per_model peak_mb compile_s "
+            "repeats note",
+        ),
+        ("method", "engine", "factor", "level"),
+        ("cpu_s_per_model", "peak_mb"),
+    ),
     "paired_tests": Table(
         _columns(
             "study source variant partition metric model reference",

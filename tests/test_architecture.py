@@ -16,7 +16,7 @@ from armed import config as configuration
 from armed import config_checks
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("armed", "baselines")
+PACKAGES = ("armed", "baselines", "benchmarks")
 HEAVY = {"torch", "pandas", "sklearn", "statsmodels", "matplotlib", "seaborn", "scipy"}
 
 # Who imports whom. A name stands for the module or package and everything in it. Imports inside functions count.
@@ -145,7 +145,7 @@ def loads(module: str) -> set[str]:
 
 
 def python_files() -> list[Path]:
-    folders = (*PACKAGES, "workflow", "tests", "benchmarks")
+    folders = (*PACKAGES, "workflow", "tests")
     return sorted(p for folder in folders for p in (ROOT / folder).rglob("*.py") if ".snakemake" not in p.parts)
 
 
@@ -183,8 +183,15 @@ class TestImports:
     @pytest.mark.parametrize("module", [m for m in modules() if m.split(".")[0] == "baselines"])
     def test_baselines_import_what_is_below(self, module):
         found = ours(imports(modules()[module], module))
-        wrong = sorted(m for m in found if m.split(".")[0] == "armed" and part(m) not in FOR_BASELINES)
+        wrong = sorted(m for m in found if m.split(".")[0] != "baselines" and part(m) not in FOR_BASELINES)
         assert not wrong, f"{module} imports {', '.join(wrong)}; allowed of armed: {', '.join(sorted(FOR_BASELINES))}"
+
+    @pytest.mark.parametrize("file", [p for p in python_files() if p.parts[len(ROOT.parts)] in ("workflow", "tests")])
+    def test_only_its_own_tests_import_the_benchmark(self, file):
+        """Nor do armed and baselines, by the two tests above."""
+        if file.is_relative_to(ROOT / "tests" / "benchmarks"):
+            return
+        assert not [m for m in imports(file) if m.split(".")[0] == "benchmarks"]
 
     def test_no_import_goes_in_a_circle(self):
         below = {m: ours(imports(path, m)) & set(modules()) - {m} for m, path in modules().items()}
@@ -252,7 +259,7 @@ def test_no_machine_paths():
     tops = ("home", "Users", "root", "work", "tmp", "mnt", "scratch", "opt")
     pattern = re.compile(r"(?<![\w.:/~}>*-])/(?:" + "|".join(tops) + r")/\w|\b[A-Z]:\\\w")
     kinds = (".py", ".smk", ".yaml", ".yml", ".toml", ".md", ".csv", ".txt", ".rst", ".html", ".sh", ".cff", "")
-    folders = (*PACKAGES, "workflow", "config", "docs", "tests", "benchmarks", ".ci")
+    folders = (*PACKAGES, "workflow", "config", "docs", "tests", ".ci")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in kinds]
     files = [p for p in [*files, *ROOT.glob("*")] if p.is_file() and p.suffix in kinds and "__pycache__" not in p.parts]
     assert len(files) > 20

@@ -20,7 +20,9 @@ from armed import config as configuration
 from armed import registry, schemas
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted(p for folder in ("", "docs", "baselines", "config") for p in (ROOT / folder).glob("*.md"))
+DOCUMENTS = sorted(
+    p for folder in ("", "docs", "baselines", "benchmarks", "config") for p in (ROOT / folder).glob("*.md")
+)
 LANGUAGES = {"", "bash", "diff", "python", "yaml"}  # nothing after `python`: no block is exempt from running
 FOLDERS = ("armed", "baselines", "config", "workflow", "tests", "docs", "benchmarks", "results", ".ci")
 NEW_METHOD = "baselines/label_smoothing.py"  # written by a reader of docs/extending.md
