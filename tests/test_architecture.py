@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
     "labels": {"errors", "registry"},
-    "config_checks": {"errors", "registry"},
+    "candidates": {"errors"},
+    "config_checks": {"errors", "registry", "candidates"},
     "config": {"errors", "registry", "config_checks"},
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
@@ -63,6 +64,7 @@ MAY_IMPORT = {
     "stack_method": TRAINING | {"method"},
     "cluster_inference": TRAINING | {"method", "stack_method"},
     "interpretation": FITTING,
+    "tuning": FITTING | {"candidates", "cells"},
     "methods": FITTING,
     "tabular": FITTING | {"methods"},
     "sklearn": FITTING | {"methods", "tabular"},
@@ -76,7 +78,7 @@ MAY_IMPORT = {
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility")
-NO_TORCH = TABLES | SHOWING | {"report", "method"}
+NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning"}
 
 
 @cache

@@ -1,0 +1,109 @@
+"""Policies, inner folds and the table of a search; what is chosen never looks at test rows or unseen clusters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contract import ALL, SEEN, splits
+
+from armed.candidates import Range
+from armed.data.clustered import ClusteredData
+from armed.data.splits import Fold, Splits
+from armed.errors import ConfigError
+from armed.tuning import COLUMNS, POLICIES, Plan, Tuning, inner_splits, select
+
+NAN = np.nan
+PLAN = Plan(
+    space={"learning_rate": Range(1e-3, 1e-1), "lambda_g": Range(0.05, 2)},
+    default={"learning_rate": 0.01, "lambda_g": 0.5},
+    candidates=3,
+    inner_folds=2,
+)
+
+
+class TestPolicies:
+    @pytest.mark.parametrize(
+        ("scores", "policy", "chosen"),
+        [
+            ([[0.7, 0.7], [0.8, 0.8], [0.9, 0.7]], "best_mean", 1),  # the first of equals
+            ([[0.7, 0.7], [NAN, 0.99], [0.8, 0.9]], "best_mean", 2),  # not in all inner folds
+            ([[NAN, NAN], [NAN, 0.9]], "best_mean", 0),
+            ([[0.71, 0.71], [0.75, 0.75], [0.9, 0.7]], "one_se", 0),  # s.e. of the best is 0.1
+            ([[0.6, 0.6], [0.75, 0.75], [0.9, 0.7]], "one_se", 1),
+            ([[0.6, 0.6], [0.65, 0.65], [0.81, 0.79]], "one_se", 2),
+            ([[NAN, 0.9], [0.71, 0.71], [0.9, 0.7]], "one_se", 1),
+        ],
+    )
+    def test_select(self, scores, policy, chosen):
+        assert select(np.array(scores), policy) == chosen
+
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_lower_is_better(self, policy):
+        assert select(np.array([[0.3, 0.3], [0.1, 0.11], [0.2, 0.2]]), policy, lower=True) == 1
+
+    def test_wrong_names_are_refused(self):
+        with pytest.raises(ConfigError) as error:
+            Plan({}, {}, policy="best", metric="auc", inner_folds=1)
+        for told in ("3 problems", "Did you mean 'best_mean'?", "Did you mean 'auroc'?", "inner_folds is 1"):
+            assert told in str(error.value)
+
+
+class TestInnerFolds:
+    def test_they_divide_the_training_rows_of_each_fold(self):
+        inner = inner_splits(ALL, splits(), 3, "s")
+        assert len(inner) == 3 * len(splits())
+        for outer in splits():
+            mine = [f for f in inner if f.seed == outer.seed and f.fold // 3 == outer.fold]
+            assert [f.fold % 3 for f in mine] == [0, 1, 2]
+            np.testing.assert_array_equal(np.sort(np.concatenate([f.test for f in mine])), outer.train)
+            for f in mine:
+                np.testing.assert_array_equal(np.sort(np.concatenate([f.train, f.test])), outer.train)
+                assert not len(f.validation)
+
+    def test_subjects_stay_together_and_strata_are_even(self):
+        data = ALL.take(SEEN)
+        subject = np.arange(len(data)) // 2
+        paired = ClusteredData(data.X, data.y, data.clusters, subject=subject)
+        rows = np.arange(100)
+        outer = Splits((Fold(0, 0, rows, rows[:0], np.arange(100, 120)),))
+        for f in inner_splits(paired, outer, 2, "s"):
+            assert not set(subject[f.train]) & set(subject[f.test])
+        for f in inner_splits(data, splits(), 2, "s"):
+            strata = [f"{c} {k}" for c, k in zip(data.clusters, data.y, strict=True)]
+            for stratum in set(strata):
+                counts = [sum(strata[i] == stratum for i in part) for part in (f.train, f.test)]
+                assert abs(counts[0] - counts[1]) <= 1
+
+    def test_seeds_and_folds_differ_and_come_out_the_same_again(self):
+        one, two = (inner_splits(ALL, splits(), 2, "s") for _ in "ab")
+        assert all(np.array_equal(a.test, b.test) for a, b in zip(one, two, strict=True))
+        assert not np.array_equal(one.folds[0].test, inner_splits(ALL, splits(), 2, "t").folds[0].test)
+
+    def test_they_depend_on_training_rows_alone(self):
+        outer = Splits(splits().folds[:1])
+        for one, two in zip(
+            inner_splits(ALL, outer, 2, "s"), inner_splits(poisoned(outer), outer, 2, "s"), strict=True
+        ):
+            np.testing.assert_array_equal(one.test, two.test)
+
+
+def poisoned(outer: Splits) -> ClusteredData:
+    """Every row that is no training row, test rows and unseen clusters alike, turned to nonsense."""
+    (fold,) = outer
+    others = np.setdiff1d(np.arange(len(ALL)), fold.train)
+    X, y, clusters = ALL.X.copy(), ALL.y.copy(), ALL.clusters.copy()
+    X[others], y[others], clusters[others] = 1e6, 1 - y[others], "nowhere"
+    return ClusteredData(X, y, clusters)
+
+
+def test_the_table_of_a_search():
+    found = [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
+    scores = {(0, 1): np.array([[0.5, 0.7], [0.9, 0.7]])}
+    tuning = Tuning(found, scores, {(0, 1): 1})
+    table = tuning.to_frame()
+    assert list(table) == list(COLUMNS)
+    assert list(table.itertuples(index=False))[2][:5] == (0, 1, 1, "a", 3.0)
+    np.testing.assert_allclose(table["score"], [0.6, 0.6, 0.8, 0.8])
+    np.testing.assert_allclose(table["score_sd"], np.full(4, 0.02**0.5))
+    assert list(table["chosen"]) == [0, 0, 1, 1]
+    assert tuning.assign == {(0, 1): found[1]}
