@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract import ALL, SEEN, splits
+from contract import ALL, CONFIG, SEEN, TRAINING, splits
+from one_by_one import Armed
 
+from armed import metrics
 from armed.candidates import Range
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.errors import ConfigError
-from armed.tuning import COLUMNS, POLICIES, Plan, Tuning, inner_splits, select
+from armed.methods import ARMED
+from armed.tuning import COLUMNS, POLICIES, Plan, Tuning, inner_splits, select, tune
 
 NAN = np.nan
 PLAN = Plan(
@@ -94,6 +97,42 @@ def poisoned(outer: Splits) -> ClusteredData:
     X, y, clusters = ALL.X.copy(), ALL.y.copy(), ALL.clusters.copy()
     X[others], y[others], clusters[others] = 1e6, 1 - y[others], "nowhere"
     return ClusteredData(X, y, clusters)
+
+
+def method() -> Armed:
+    return Armed(study="contract", network=CONFIG["network"], training=TRAINING)
+
+
+class TestTune:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def tuning(cls) -> Tuning:
+        return tune(method(), ALL, splits(), PLAN)
+
+    def test_every_fold_of_the_tuned_seeds_has_a_choice(self, tuning):
+        assert list(tuning.chosen) == [(0, 0), (0, 1)]
+        assert tuning.candidates[0] == PLAN.default and len(tuning.candidates) == 3
+        for key, scores in tuning.scores.items():
+            assert scores.shape == (3, 2)
+            assert tuning.chosen[key] == scores.mean(1).argmax()
+
+    def test_scores_are_those_of_models_trained_by_hand(self, tuning):
+        inner = inner_splits(ALL, splits().select([0]), 2, "contract")
+        rate, weight = tuning.candidates[1]["learning_rate"], tuning.candidates[1]["lambda_g"]
+        training = {**TRAINING, "learning_rate": rate}
+        one = ARMED(study="contract", network=CONFIG["network"], training=training, lambda_g=weight)
+        one.fit(ALL, inner)
+        for f in inner:
+            mixed = one.predict(ALL, {(0, f.fold): f.test}).mixed
+            expected = metrics.evaluate(ALL.y[f.test], mixed, ["auroc"])["auroc"]
+            assert tuning.scores[0, f.fold // 2][1, f.fold % 2] == pytest.approx(expected, abs=1e-6)
+
+    def test_test_rows_and_unseen_clusters_have_no_say(self):
+        for fold in splits().select([0]):
+            outer = Splits((fold,))
+            clean, other = (tune(method(), data, outer, PLAN) for data in (ALL, poisoned(outer)))
+            np.testing.assert_array_equal(clean.scores[0, fold.fold], other.scores[0, fold.fold])
+            assert clean.assign == other.assign
 
 
 def test_the_table_of_a_search():
