@@ -196,7 +196,10 @@ def inner_splits(data: ClusteredData, splits: Splits, n_folds: int, study: str) 
 
 
 def score(fit: StackFit, data: ClusteredData, splits: Splits, metric: str) -> dict[tuple[int, int, int], float]:
-    """Score each replica on the test rows of its own fold: (seed, fold, setting) to the metric of `mixed`."""
+    """Score each replica on the test rows of its own fold: (seed, fold, setting) to the metric of `mixed`.
+
+    NaN for replicas with a note: their training diverged.
+    """
     import torch
 
     from armed.stack import predictions
@@ -210,7 +213,8 @@ def score(fit: StackFit, data: ClusteredData, splits: Splits, metric: str) -> di
     cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
     output = mixed[:, 0] if mixed.shape[1] == 1 else mixed
     values, _ = metrics.compute(Cells.of(cell, data.y[np.concatenate(rows)], output, n_cells=len(rows)), metric)
-    return {(r.seed, r.fold, r.setting): float(v) for r, v in zip(fit.replicas, values, strict=True)}
+    scores = {(r.seed, r.fold, r.setting): float(v) for r, v in zip(fit.replicas, values, strict=True)}
+    return scores | dict.fromkeys(fit.notes, np.nan)
 
 
 def select(scores: np.ndarray, policy: str = "best_mean", *, lower: bool = False) -> int:

@@ -13,7 +13,7 @@ from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.errors import ConfigError
 from armed.methods import ARMED
-from armed.tuning import COLUMNS, POLICIES, Plan, Tuning, inner_splits, select, tune
+from armed.tuning import COLUMNS, POLICIES, Plan, Tuning, inner_splits, score, select, tune
 
 NAN = np.nan
 PLAN = Plan(
@@ -126,6 +126,13 @@ class TestTune:
             mixed = one.predict(ALL, {(0, f.fold): f.test}).mixed
             expected = metrics.evaluate(ALL.y[f.test], mixed, ["auroc"])["auroc"]
             assert tuning.scores[0, f.fold // 2][1, f.fold % 2] == pytest.approx(expected, abs=1e-6)
+
+    def test_what_diverged_has_no_score(self):
+        inner = inner_splits(ALL, splits().select([0]), 2, "contract")
+        fit = method().fit_settings(ALL, inner, [PLAN.default])
+        fit.notes[0, 1, 0] = "diverged"
+        scores = score(fit, ALL, inner, "auroc")
+        assert [key for key, value in scores.items() if np.isnan(value)] == [(0, 1, 0)]
 
     def test_test_rows_and_unseen_clusters_have_no_say(self):
         for fold in splits().select([0]):
