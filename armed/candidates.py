@@ -115,29 +115,20 @@ def find_problems(
 
 def read(space: Mapping[str, Range | Sequence[float] | Mapping]) -> dict[str, Range | tuple[float, ...]]:
     """A space as written in a configuration, with its ranges as `Range` and its values as floats."""
-    return {
-        name: Range(**values)
-        if isinstance(values, Mapping)
-        else values
-        if isinstance(values, Range)
-        else tuple(map(float, values))
-        for name, values in space.items()
-    }
+    ranges = {name: Range(**values) for name, values in space.items() if isinstance(values, Mapping)}
+    values = {**space, **ranges}
+    return {name: v if isinstance(v, Range) else tuple(map(float, v)) for name, v in values.items()}
 
 
 def _grid_problems(space: Space, default: Mapping[str, float], n: int) -> Iterator[tuple[str, str]]:
-    if any(isinstance(values, Range) for values in space.values()):
-        return
     size = _size(space, default)
-    if size > n:
-        factors = " x ".join(str(len(values)) for values in space.values())
-        added = "" if size == math.prod(map(len, space.values())) else " and the default"
+    if n < size < math.inf:
+        factors = " x ".join(str(len(set(values))) for values in space.values())
+        added = " and the default" * (size > math.prod(len(set(values)) for values in space.values()))
         yield (
             "",
-            (
-                f"has {size} settings ({factors}{added}), but at most {n}, the candidates that every method has, were "
-                "expected: leave values out, or search at random"
-            ),
+            f"has {size} settings ({factors}{added}), but at most {n}, the candidates that every method has, were expected: "
+            "leave values out, or search at random",
         )
 
 
@@ -151,8 +142,10 @@ def _size(space: Space, default: Mapping[str, float]) -> float:
 
 def _random(space: Space, default: dict[str, float], n: int, seed: int) -> list[dict[str, float]]:
     streams = {name: random.Random(f"{seed} {name}") for name in space}
-    found = [default]
-    while len(found) < min(n, _size(space, default)):
+    found, most = [default], min(n, _size(space, default))
+    for _ in range(100 * n):  # an end for ranges so short that all their values round to a few
+        if len(found) == most:
+            break
         drawn = {name: _at(values, streams[name].random()) for name, values in space.items()}
         if drawn not in found:
             found.append(drawn)

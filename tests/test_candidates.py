@@ -71,6 +71,11 @@ def test_a_small_space_gives_all_its_points_and_says_so(search, caplog):
     assert "5 candidates instead of 16" in caplog.text
 
 
+def test_a_range_too_short_for_the_budget_ends(caplog):
+    assert 1 < len(candidates({"lambda_g": Range(0.5, 0.5002)}, DEFAULT, 16)) < 16
+    assert "instead of 16" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("space", "n", "search", "told"),
     [
