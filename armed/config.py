@@ -15,6 +15,7 @@ import yaml
 
 from armed import config_checks, registry
 from armed.errors import ConfigError, Problems, did_you_mean
+from armed.tuning_config import tuning_settings
 
 
 def load(paths: str | Path | Sequence[str | Path]) -> dict:
@@ -82,6 +83,11 @@ def seeds(config: Mapping, study: str, model: str) -> list[int]:
     return list(range(config["studies"][study][key]))
 
 
+def tuned_models(config: Mapping, study: str) -> list[str]:
+    """Ids of the selected models whose hyperparameters are searched, in the order of ``run.models``."""
+    return [m for m in fit_models(config, study) if m in config["studies"][study]["tuning"]["models"]]
+
+
 def data_variants(config: Mapping, study: str) -> list[str]:
     """Names of the study's data sets: ``main``, and ``resampled`` where the configuration asks for it."""
     given = config["studies"][study]["data"]
@@ -102,9 +108,10 @@ def settings(config: Mapping, study: str, model: str) -> dict:
     -------
     dict
         ``study``, ``model``, ``seeds`` (list of int) and ``variants``: name -> all settings of the model, ``main``
-        first. Models that torch trains also have ``network``, ``training`` and ``torch_threads``. Values that
-        change no result (``stack_size``, ``device``) and those of other models and studies are absent. The order
-        of the keys does not depend on their order in the files.
+        first. Models that torch trains also have ``network``, ``training`` and ``torch_threads``, and those that are
+        tuned ``tuning`` (`armed.tuning_config.tuning_settings`). Values that change no result (``stack_size``,
+        ``device``) and those of other models and studies are absent. The order of the keys does not depend on their order
+        in the files.
     """
     block, entry = config["studies"][study], registry.model(model)
     changes = block.get("variants", {}).get(model, {})
@@ -117,6 +124,8 @@ def settings(config: Mapping, study: str, model: str) -> dict:
     }
     if entry.engine == "stack" and entry.weights_from is None:
         found |= {key: block[key] for key in ("network", "training", "torch_threads")}
+    if model in block["tuning"]["models"]:
+        found["tuning"] = tuning_settings(block, model)
     return _ordered(found)
 
 

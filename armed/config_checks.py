@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
-from armed import registry
+from armed import registry, tuning_config
 from armed.errors import did_you_mean
 
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "config.schema.yaml"
@@ -75,13 +75,17 @@ def _complete(node: object, forms: Mapping) -> object:
         return node
     done = {key: _complete(value, forms) for key, value in node.items() if not key.startswith("x-")}
     if "x-enum" in node:
-        done["enum"] = list({"studies": registry.STUDIES, "models": registry.MODELS}[node["x-enum"]])
+        tuned = [m.id for m in registry.MODELS.values() if m.tunable]
+        done["enum"] = list({"studies": registry.STUDIES, "models": registry.MODELS, "tuned": tuned}[node["x-enum"]])
     if "x-studies" in node:
         forms_of = {s.id: s.data.partition(":")[0].rpartition(".")[2] for s in registry.STUDIES.values()}
         done["properties"] = {study: _complete(forms[form], forms) for study, form in forms_of.items()}
     if "x-variants" in node:
         settings = _complete(node["x-variants"], forms)
         done["properties"] = {model: _variants_of(block) for model, block in settings.items()}
+    if "x-space" in node:
+        rules = {name: _complete(rule, forms) for name, rule in node["x-space"].items()}
+        done["properties"] = {m.id: _space_of(m, rules) for m in registry.MODELS.values() if m.tunable}
     if "type" in done and isinstance(done.get("properties"), dict):
         done.setdefault("required", list(done["properties"]))
     return done
@@ -94,6 +98,30 @@ def _variants_of(block: dict) -> dict:
         "type": "object",
         "additionalProperties": False,
         "patternProperties": {_VARIANT_NAME: changes},
+    }
+
+
+def _space_of(model: registry.Model, rules: Mapping) -> dict:
+    """Values to try of each hyperparameter: a list, or a range; each value by the rule of the setting itself."""
+    own = {"learning_rate": rules["learning_rate"], **rules["settings"][model.id]["properties"]}
+    properties = {}
+    for name in model.tunable:
+        value = {key: own[name][key] for key in ("description", "type", *_LIMITS) if key in own[name]}
+        properties[name] = {
+            "description": f"Values to try: {own[name]['description']}",
+            "type": ["array", "object", "null"],
+            "minItems": 1,
+            "items": value,
+            "additionalProperties": False,
+            "properties": {"low": value, "high": value, "scale": rules["scale"]},
+            "required": ["low", "high", "scale"],
+        }
+    return {
+        "description": f"Search space of {model.label}; null leaves a hyperparameter out.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "required": [],
     }
 
 
@@ -157,7 +185,9 @@ def _expected(rule: Mapping) -> str:
         if kind == "string" and "pattern" in rule:
             text = f"'{rule['pattern'].strip('^$')}'"
         if kind == "array":
-            text = f"a non-empty list (each entry {_expected(rule['items'])})"
+            text = f"a {'non-empty ' * ('minItems' in rule)}list (each entry {_expected(rule['items'])})"
+        if kind == "object" and "required" in rule and "array" in rule["type"]:
+            text = f"a block of {', '.join(rule['required'])}"
         kinds.append(text)
     return " or ".join([*([", ".join(kinds[:-1])] if kinds[1:] else []), kinds[-1]])
 
@@ -234,8 +264,10 @@ def _inconsistencies(config: dict, complete: bool) -> list[str]:
         if block is None:
             found.append(f"studies.{study} is missing, but a block was expected: run.studies selects '{study}'.")
             continue
-        for rule in (_selected_settings, _seeds_and_folds, _data, _variant_names):
+        for rule in (_selected_settings, _seeds_and_folds, _data, _variant_names, tuning_config.find_inconsistencies):
             ask(rule, study)
+        for model in tuning_config.searched(config, study):
+            ask(tuning_config.find_space_problems, study, model)
         for model in block.get("settings", {}):
             for rule in (_slopes, _adversary, _meta_learning):
                 ask_variants(rule, study, model, block.get("variants", {}).get(model, ()))
@@ -299,7 +331,7 @@ def _data(config: dict, study: str) -> Iterator[str]:
 
 def _variant_names(config: dict, study: str) -> Iterator[str]:
     block = config["studies"][study]
-    taken = ("main", *(v for v in registry.STUDIES[study].data_variants if v != "main"))
+    taken = ("main", registry.TUNED, *(v for v in registry.STUDIES[study].data_variants if v != "main"))
     for model, variants in block["variants"].items():
         where = f"studies.{study}.variants.{model}"
         for name in [v for v in variants if v in taken]:

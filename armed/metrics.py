@@ -152,6 +152,7 @@ METRICS: dict[str, Metric] = {
     "mse": Metric(_mse, "no samples", "continuous"),
     "r2": Metric(_r2, "all labels are equal", "continuous"),
 }
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mse"})
 
 
 def compute(cells: Cells, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -67,6 +67,8 @@ class Model:
         Whether it trains an adversary.
     weights_from : str or None
         Another model whose trained weights it uses (no fit of its own).
+    tunable : tuple of str
+        Hyperparameters that a search may vary: settings that are one number and may differ between the replicas of a stack.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Model:
     random_effects: bool = False
     adversary: bool = False
     weights_from: str | None = None
+    tunable: tuple[str, ...] = ()
 
 
 _BINARY = ("accuracy", "auroc", "auprc", "balanced_accuracy", "brier", "within_cluster_auroc")
@@ -123,6 +126,7 @@ MODELS: dict[str, Model] = {
             "Conventional",
             "baselines.conventional:Conventional",
             uses_clusters_in_training=False,
+            tunable=("learning_rate",),
         ),
         Model(
             "cluster_input",
@@ -130,16 +134,37 @@ MODELS: dict[str, Model] = {
             "baselines.cluster_input:ClusterInput",
             uses_clusters_at_prediction=True,
             infers_clusters=True,
+            tunable=("learning_rate",),
         ),
-        Model("mldg", "Meta-learning (MLDG)", "baselines.mldg:MLDG"),
+        Model(
+            "mldg",
+            "Meta-learning (MLDG)",
+            "baselines.mldg:MLDG",
+            tunable=("learning_rate", "inner_learning_rate", "meta_weight"),
+        ),
         Model(
             "domain_adversarial",
             "Domain adversarial",
             "baselines.domain_adversarial:DomainAdversarial",
             adversary=True,
+            tunable=("learning_rate", "lambda_g"),
         ),
-        Model("menet", "MeNet", "baselines.menet:MeNet", uses_clusters_at_prediction=True, random_effects=True),
-        Model("lmmnn", "LMMNN", "baselines.lmmnn:LMMNN", uses_clusters_at_prediction=True, random_effects=True),
+        Model(
+            "menet",
+            "MeNet",
+            "baselines.menet:MeNet",
+            uses_clusters_at_prediction=True,
+            random_effects=True,
+            tunable=("learning_rate", "prior_sd"),
+        ),
+        Model(
+            "lmmnn",
+            "LMMNN",
+            "baselines.lmmnn:LMMNN",
+            uses_clusters_at_prediction=True,
+            random_effects=True,
+            tunable=("learning_rate", "initial_sd"),
+        ),
         Model(
             "mixedlm",
             "Linear mixed model",
@@ -164,6 +189,7 @@ MODELS: dict[str, Model] = {
             infers_clusters=True,
             random_effects=True,
             adversary=True,
+            tunable=("learning_rate", "lambda_F", "lambda_g", "lambda_K", "slope_prior_sd", "intercept_prior_sd"),
         ),
         Model(
             "armed_no_adversary",
@@ -172,6 +198,7 @@ MODELS: dict[str, Model] = {
             uses_clusters_at_prediction=True,
             infers_clusters=True,
             random_effects=True,
+            tunable=("learning_rate", "lambda_F", "lambda_K", "slope_prior_sd", "intercept_prior_sd"),
         ),
         Model(
             "armed_randomized_z",
@@ -184,6 +211,9 @@ MODELS: dict[str, Model] = {
         ),
     )
 }
+
+TUNED = "tuned"
+"""Variant of a model with the hyperparameters chosen for each fold."""
 
 WITHOUT_FITS = tuple(m.id for m in MODELS.values() if m.weights_from)
 """Models that predict with another model's weights: what is read off the weights is told of the other."""

@@ -23,7 +23,7 @@ from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 logger = logging.getLogger(__name__)
 
 TEMPLATE = reproducibility.ROOT / "workflow" / "report" / "report.html.j2"
-TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding")
+TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
 LARGEST_SVG = 150_000  # bytes; figures with many points and images are smaller and faster as pixels
 LARGEST_PAGE = 5_000_000  # bytes
 
@@ -120,7 +120,8 @@ def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: M
     lines = []
     for model in configuration.selected_models(config, study):
         wanted = [*configuration.data_variants(config, study)]
-        wanted += [v for v in configuration.settings(config, study, model)["variants"] if v != "main"]
+        settings = configuration.settings(config, study, model)
+        wanted += [v for v in settings["variants"] if v != "main"] + [registry.TUNED] * ("tuning" in settings)
         missing = [v for v in wanted if (model, v) not in have]
         if missing:
             fitted = (results_dir / "runs" / study / model).is_dir()
@@ -171,6 +172,7 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "tests": _html(tests),
         "n_tests": len(tests),
         "deconfounding": _html(tables.deconfounding_table(found["deconfounding"], study)),
+        "tuning": _html(tables.tuning_table(found["tuning"], study)),
         "figures": [_figure(spec, results_dir) for spec in figures(study, config)],
         "absent": _html(absent_cells(study, found["metrics"], results_dir, config)),
         "notes": _html(fit_notes(study, found["metrics"])),

@@ -188,6 +188,17 @@ TABLES: dict[str, Table] = {
         ),
         ("study", "model", "variant", "unit"),
     ),
+    "tuning": Table(
+        _columns(
+            "study model hyperparameter policy metric",
+            "seed fold candidate n chosen",
+            "value score score_sd",
+            "study seed fold model candidate hyperparameter value policy metric score score_sd n chosen",
+        ),
+        ("study", "seed", "fold", "model", "candidate", "hyperparameter"),
+        ("value",),
+        {"policy": ("best_mean", "one_se")},
+    ),
     "predictions": Table(
         _columns(
             "sample_id cluster partition variant",

@@ -150,6 +150,31 @@ def deconfounding_table(shares: pd.DataFrame, study: str) -> pd.DataFrame:
     )
 
 
+def tuning_table(tuning: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Lay out the hyperparameters chosen: the model's own value, the median and the range over the folds, what it gained."""
+    rows = _ordered(tuning[tuning["study"] == study].assign(variant="main"))
+    lines = []
+    for (model, name), cells in rows.groupby(["model", "hyperparameter"], sort=False):
+        own, chosen = (
+            c.set_index(["seed", "fold"]) for c in (cells[cells["candidate"] == 0], cells[cells["chosen"] == 1])
+        )
+        values = chosen["value"]
+        lines.append(
+            {
+                "Model": labels.model(model),
+                "Hyperparameter": name,
+                "Own value": f"{own['value'].iloc[0]:.2g}",
+                "Chosen (median)": f"{values.median():.2g}",
+                "Chosen (range)": f"{values.min():.2g} to {values.max():.2g}",
+                "Own settings kept": f"{(chosen['candidate'] == 0).sum()} of {len(chosen)} folds",
+                f"Gain in {labels.metric(cells['metric'].iloc[0])}, inner folds": number(
+                    (chosen["score"] - own["score"]).mean(), signed=True
+                ),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
 def study_tables(study: str, frames: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
     """Lay out all tables of a study that have rows.
 
@@ -157,7 +182,7 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], metric: str) ->
     ----------
     study : str
     frames : mapping of str to pandas.DataFrame
-        Tables ``summary``, ``comparison``, ``paired_tests`` and ``deconfounding`` of `results/`.
+        Tables ``summary``, ``comparison``, ``paired_tests``, ``deconfounding`` and ``tuning`` of `results/`.
     metric : str
         Metric of the results and of the tests.
 
@@ -171,6 +196,7 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], metric: str) ->
         f"{study}_results": results_table(frames["summary"], study, metric),
         f"{study}_tests": tests_table(frames["paired_tests"], study, metric),
         f"{study}_deconfounding": deconfounding_table(frames["deconfounding"], study),
+        f"{study}_tuning": tuning_table(frames["tuning"], study),
     }
     return {name: frame for name, frame in made.items() if len(frame)}
 

@@ -49,6 +49,7 @@ def write_results(folder: Path, config: Mapping, without: set[tuple[str, str]] =
     frames["paired_tests"] = _paired_tests(summary)
     frames["importance"] = _importance(config, rng)
     frames["deconfounding"] = _deconfounding(config)
+    frames["tuning"] = _tuning(config)
     frames["random_effects"] = _write_data(folder, config, rng)
     for name, frame in frames.items():
         results.write(name, frame, folder / f"{name}.tsv")
@@ -66,7 +67,8 @@ def _metrics(study, config, rng, without) -> pd.DataFrame:
         if (study, model) in without:
             continue
         variants = [*configuration.data_variants(config, study)]
-        variants += [v for v in configuration.settings(config, study, model)["variants"] if v != "main"]
+        settings = configuration.settings(config, study, model)
+        variants += [v for v in settings["variants"] if v != "main"] + ["tuned"] * ("tuning" in settings)
         for variant in variants:
             level = ACCURACY[model] - 0.09 * (variant == "label_defect") - 0.01 * (variant == "resampled")
             rows += _metric_rows(study, model, variant, level, config, rng)
@@ -83,7 +85,7 @@ def _metric_rows(study, model, variant, level, config, rng) -> list[tuple]:
             continue
         drop = 0.03 if partition == "deconfounded" else 0.02 * partition.startswith("unseen")
         level_here = 0.5 if study == "spirals_inverted" and partition.startswith("unseen") else level - drop
-        for seed in configuration.seeds(config, study, model):
+        for seed in [0] if variant == "tuned" else configuration.seeds(config, study, model):
             shift = rng.normal(0, 0.02)
             for fold in folds:
                 note = "did not converge" if model == "mixedlm" and fold == 0 else ""
@@ -160,6 +162,21 @@ def _deconfounding(config) -> pd.DataFrame:
             n_seeds = len(configuration.seeds(config, study, model))
             rows.append((study, model, "main", unit, share, low, high, n_seeds, block["folds"]))
     return pd.DataFrame(rows, columns=list(results.table("deconfounding").columns))
+
+
+def _tuning(config) -> pd.DataFrame:
+    """The second candidate is chosen in the first fold, the own settings in the others."""
+    rows = []
+    for study in configuration.selected_studies(config):
+        for model in configuration.tuned_models(config, study):
+            plan = configuration.settings(config, study, model)["tuning"]
+            for fold in range(config["studies"][study]["folds"]):
+                for candidate, factor in enumerate((1, 2, 4)):
+                    score, chosen = 0.8 + 0.01 * (candidate == 1), int(candidate == (fold == 0))
+                    for name in plan["space"]:
+                        named = (study, 0, fold, model, candidate, name, factor * plan["default"][name])
+                        rows.append((*named, plan["policy"], plan["metric"], score, 0.01, plan["inner_folds"], chosen))
+    return pd.DataFrame(rows, columns=list(results.table("tuning").columns))
 
 
 def _write_data(folder, config, rng) -> pd.DataFrame:

@@ -38,8 +38,10 @@ MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
     "labels": {"errors", "registry"},
-    "config_checks": {"errors", "registry"},
-    "config": {"errors", "registry", "config_checks"},
+    "candidates": {"errors"},
+    "tuning_config": {"errors", "registry", "candidates"},
+    "config_checks": {"errors", "registry", "tuning_config"},
+    "config": {"errors", "registry", "config_checks", "tuning_config"},
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
@@ -63,6 +65,7 @@ MAY_IMPORT = {
     "stack_method": TRAINING | {"method"},
     "cluster_inference": TRAINING | {"method", "stack_method"},
     "interpretation": FITTING,
+    "tuning": FITTING | {"candidates", "cells"},
     "methods": FITTING,
     "tabular": FITTING | {"methods"},
     "sklearn": FITTING | {"methods", "tabular"},
@@ -76,7 +79,7 @@ MAY_IMPORT = {
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility")
-NO_TORCH = TABLES | SHOWING | {"report", "method"}
+NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning"}
 
 
 @cache
@@ -278,11 +281,13 @@ class TestKeyReference:
 
     @staticmethod
     def keys() -> set[str]:
-        """Dotted keys of config.yaml that hold values, ``*`` for the study; a variant is one key."""
+        """Dotted keys of config.yaml that hold values, ``*`` for the study; a variant, or a range to search, is one key."""
 
         def walk(value, path):
-            is_variant = len(path) == 5 and path[2] == "variants"
-            if isinstance(value, dict) and value and not is_variant:
+            is_whole = (len(path) == 5 and path[2] == "variants") or (
+                len(path) == 6 and path[2:4] == ["tuning", "space"]
+            )
+            if isinstance(value, dict) and value and not is_whole:
                 for key, sub in value.items():
                     yield from walk(sub, [*path, "*" if path == ["studies"] else key])
             else:
@@ -323,7 +328,7 @@ class TestKeyReference:
         study = next(iter(config_checks.schema()["properties"]["studies"]["properties"].values()))
 
         def walk(rule, path):
-            if rule.get("properties"):
+            if rule.get("properties") and not (len(path) == 4 and path[:2] == ["tuning", "space"]):
                 for key, sub in rule["properties"].items():
                     yield from walk(sub, [*path, key])
             elif path[0] != "variants":

@@ -12,7 +12,9 @@ from config_edits import DEFAULT, OVERLAYS, ROOT, SPIRALS, problems, put
 
 from armed import config as configuration
 from armed import registry
+from armed.candidates import candidates
 from armed.errors import ConfigError
+from armed.tuning import Plan
 
 
 @pytest.fixture
@@ -92,6 +94,29 @@ class TestWhatJobsDependOn:
         assert found["variants"]["first_order"] == {**found["variants"]["main"], "order": "first"}
         assert found["network"] == {"hidden": [4, 4, 4]} and found["seeds"] == list(range(20))
 
+    def test_what_a_search_depends_on(self, config):
+        found = configuration.settings(config, "spirals_radius", "lmmnn")["tuning"]
+        assert found["default"] == {"learning_rate": 0.001, "initial_sd": 0.3}
+        assert found["space"]["initial_sd"] == {"low": 0.1, "high": 1.0, "scale": "log"}
+        assert (found["candidates"], found["inner_folds"], found["seeds"]) == (16, 3, [0])
+        assert Plan(**found).policy == "best_mean"
+        put(config, f"{SPIRALS}.tuning.space.lmmnn.initial_sd", None)
+        assert list(configuration.settings(config, "spirals_radius", "lmmnn")["tuning"]["space"]) == ["learning_rate"]
+
+    def test_all_methods_have_the_same_budget(self, config):
+        tuned = configuration.tuned_models(config, "spirals_radius")
+        assert tuned == [m.id for m in registry.MODELS.values() if m.tunable]
+        for model in tuned:
+            plan = Plan(**configuration.settings(config, "spirals_radius", model)["tuning"])
+            assert set(plan.space) == set(registry.model(model).tunable)
+            found = candidates(plan.space, plan.default, plan.candidates, search=plan.search)
+            assert len(found) == 16 and found[0] == plan.default
+
+    def test_models_that_are_not_run_are_not_tuned(self, config):
+        put(config, "run.models", ["armed", "mixedlm"])
+        assert configuration.tuned_models(config, "spirals_radius") == ["armed"]
+        assert configuration.tuned_models(config, "spirals_inverted") == []
+
     def test_null_leaves_a_variant_out(self, config):
         put(config, f"{SPIRALS}.variants.mldg.label_defect", None)
         assert problems(config) == []
@@ -116,6 +141,9 @@ class TestWhatJobsDependOn:
             (f"{SPIRALS}.torch_threads", 2, {"armed", "conventional", "inference"}),
             (f"{SPIRALS}.folds", 5, {"splits"}),
             (f"{SPIRALS}.data.noise", 0.2, {"data"}),
+            (f"{SPIRALS}.tuning.space.armed.lambda_K", [1.0e-4], {"armed"}),
+            (f"{SPIRALS}.tuning.candidates", 8, {"armed", "conventional"}),
+            (f"{SPIRALS}.tuning.models", ["armed"], {"conventional"}),
             (f"{SPIRALS}.stack_size", 500, set()),
             ("device", "cuda", set()),
             ("run.models", ["armed"], set()),

@@ -10,8 +10,10 @@ from config_edits import DEFAULT, OVERLAYS, SPIRALS, problems, put
 from jsonschema import Draft202012Validator
 
 from armed import config as configuration
-from armed import config_checks, registry
+from armed import config_checks, registry, schemas
+from armed.candidates import SCALES, SEARCHES
 from armed.errors import ConfigError
+from armed.tuning import POLICIES
 
 
 @pytest.fixture
@@ -51,6 +53,14 @@ class TestSchema:
         assert run["studies"]["items"]["enum"] == list(registry.STUDIES)
         assert run["models"]["items"]["enum"] == list(registry.MODELS)
 
+    def test_names_of_searches_and_policies_are_those_there_are(self):
+        block = next(iter(config_checks.schema()["properties"]["studies"]["properties"].values()))
+        tuning = block["properties"]["tuning"]["properties"]
+        assert tuning["search"]["enum"] == list(SEARCHES)
+        assert tuning["policy"]["enum"] == list(POLICIES) == list(schemas.table("tuning").vocabulary["policy"])
+        scales = tuning["space"]["properties"]["armed"]["properties"]["lambda_g"]["properties"]["scale"]["enum"]
+        assert tuple(scales) == SCALES
+
     def test_names_no_registry_list_itself(self):
         """The file leaves studies, and lists of models, to the registry."""
         raw = config_checks.parse_yaml(config_checks.SCHEMA.read_text())
@@ -58,7 +68,26 @@ class TestSchema:
         assert not set(registry.STUDIES) & set(raw["x-forms"])
 
 
+TUNING = f"{SPIRALS}.tuning"
+GRID = {"learning_rate": [0.001, 0.002, 0.003], "prior_sd": [0.1, 0.2, 0.4, 0.5, 0.6, 0.7]}
 WRONG_VALUES = [
+    (f"{TUNING}.models", ["mixedlm"], "is 'mixedlm', but one of conventional"),
+    (f"{TUNING}.models", ["armed_no_adversry"], "Did you mean 'armed_no_adversary'?"),
+    (f"{TUNING}.models", "armed", "is 'armed', but a list (each entry one of"),
+    (f"{TUNING}.policy", "best", "is 'best', but one of best_mean, one_se was expected. Did you mean 'best_mean'?"),
+    (f"{TUNING}.search", "gird", "Did you mean 'grid'?"),
+    (f"{TUNING}.candidates", 0, "is 0, but a whole number of at least 1 was expected."),
+    (f"{TUNING}.inner_folds", 1, "is 1, but a whole number of at least 2 was expected."),
+    (
+        f"{TUNING}.space.armed.lambda_g",
+        1,
+        "is 1, but a non-empty list (each entry a number of at least 0), a block of low",
+    ),
+    (f"{TUNING}.space.armed.lambda_g", [], "is [], but a non-empty list"),
+    (f"{TUNING}.space.armed.lambda_g", [1, -1], "lambda_g[1] is -1, but a number of at least 0 was expected."),
+    (f"{TUNING}.space.menet.prior_sd.low", 0, "prior_sd.low is 0, but a number above 0 was expected."),
+    (f"{TUNING}.space.menet.prior_sd.scale", "lin", "Did you mean 'linear'?"),
+    (f"{TUNING}.space.menet.prior_sd", {"low": 1.0, "high": 2.0}, "prior_sd.scale is missing, but one of log, linear"),
     ("device", "gpu", "is 'gpu', but one of cpu, cuda was expected. Did you mean 'cuda'?"),
     ("run.models", ["armd"], "run.models[0] is 'armd', but one of conventional"),
     ("run.models", ["armd"], "Did you mean 'armed'?"),
@@ -118,6 +147,8 @@ class TestWrongValues:
             (f"{SPIRALS}.settings.armed.lambda_f", "lambda_F"),
             (f"{SPIRALS}.settings.armedd", "armed"),
             (f"{SPIRALS}.variants.mldgg", "mldg"),
+            (f"{TUNING}.space.armed.lambda_f", "lambda_F"),
+            (f"{TUNING}.space.armedd", "armed"),
         ],
     )
     def test_unknown_key(self, config, key, near):
@@ -197,11 +228,41 @@ class TestConsistency:
                 {f"{SPIRALS}.variants.armed": {"deep": {"slopes": "hidden.9"}}},
                 "variants.armed.deep.slopes is 'hidden.9'",
             ),
-            ({f"{SPIRALS}.settings.armed.adversary_units": None}, "lambda_g is 0.5, but 0 was expected"),
+            (
+                {f"{SPIRALS}.settings.armed.adversary_units": None, f"{SPIRALS}.tuning.models": []},
+                "lambda_g is 0.5, but 0 was expected",
+            ),
             ({f"{SPIRALS}.settings.armed_no_adversary.lambda_g": 0.5}, "'armed_no_adversary' has no adversary"),
             ({f"{SPIRALS}.settings.mldg.meta_test_clusters": 10}, "a cluster must be left to train on"),
             ({f"{SPIRALS}.variants.armed": {"main": {}}}, "variants.armed.main uses a taken name"),
             ({f"{SPIRALS}.variants.armed": {"resampled": {}}}, "variants.armed.resampled uses a taken name"),
+            ({f"{SPIRALS}.variants.armed": {"tuned": {}}}, "variants.armed.tuned uses a taken name"),
+            (
+                {f"{TUNING}.seeds": 21},
+                "tuning.seeds is 21, but at most studies.spirals_radius.seeds, 20, was expected.",
+            ),
+            ({f"{TUNING}.metric": "aurco"}, "Did you mean 'auroc'?"),
+            ({f"{TUNING}.metric": "within_cluster_auroc"}, "a metric that the study has for each fold was expected"),
+            ({f"{TUNING}.inner_folds": 901}, "inner_folds is 901, but at most 900 was expected"),
+            ({f"{TUNING}.space.armed": {}}, "space.armed has no hyperparameter to search"),
+            ({f"{TUNING}.space.lmmnn.initial_sd.low": 2}, "lmmnn.initial_sd goes from 2 to 1, but low below high was"),
+            (
+                {f"{TUNING}.space.mldg.meta_weight.low": 0},
+                "mldg.meta_weight starts at 0, but a number above 0 was expected",
+            ),
+            ({f"{SPIRALS}.settings.armed.slopes": None}, "space.armed.slope_prior_sd is given, but null was expected"),
+            (
+                {f"{TUNING}.models": ["menet"], f"{TUNING}.search": "grid", f"{TUNING}.space.menet": GRID},
+                "space.menet has 19 settings (3 x 6 and the default), but at most 16",
+            ),
+            (
+                {
+                    f"{TUNING}.models": ["lmmnn"],
+                    f"{TUNING}.search": "grid",
+                    f"{TUNING}.space.lmmnn.learning_rate": [0.1],
+                },
+                "space.lmmnn.initial_sd is a range, but a list of values was expected",
+            ),
         ],
     )
     def test_between_keys(self, config, changes, told):

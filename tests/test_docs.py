@@ -221,10 +221,13 @@ class TestTablesOfTheDocuments:
         assert {row[0].strip("`") for row in rows(section(self.RESULTS, "Metrics"))} == scored
 
     def test_variants(self):
-        told = {row[1].strip("`") for row in rows(section(self.RESULTS, "Models and variants"))} | {"resampled"}
+        told = {row[1].strip("`") for row in rows(section(self.RESULTS, "Models and variants"))}
+        told |= {"resampled", registry.TUNED}
         config = configuration.load(DEFAULT)["studies"]
         there = {v for s in config for m in config[s]["variants"].values() for v in m}
-        assert told == there | {v for s in registry.STUDIES.values() for v in s.data_variants} - {"main"}
+        assert told == there | {registry.TUNED} | {v for s in registry.STUDIES.values() for v in s.data_variants} - {
+            "main"
+        }
 
     def test_methods(self):
         answers = {"no": False, "as any": False, "yes": True}

@@ -18,7 +18,7 @@ from armed.plotting.catalogue import figures
 from armed.report import absent_cells, build_report, fit_notes, write_tables
 
 RADIUS, INVERTED, CONFOUNDED = "spirals_radius", "spirals_inverted", "spirals_confounded"
-TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding")
+TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -151,8 +151,24 @@ class TestTables:
 
     def test_tables_of_a_study_are_those_with_rows(self, frames):
         made = tables.study_tables(RADIUS, frames, "accuracy")
-        assert list(made) == [f"{RADIUS}_{kind}" for kind in ("comparison", "results", "tests")]
-        assert f"{CONFOUNDED}_deconfounding" in tables.study_tables(CONFOUNDED, frames, "accuracy")
+        assert list(made) == [f"{RADIUS}_{kind}" for kind in ("comparison", "results", "tests", "tuning")]
+        confounded = tables.study_tables(CONFOUNDED, frames, "accuracy")
+        assert f"{CONFOUNDED}_deconfounding" in confounded and f"{CONFOUNDED}_tuning" not in confounded
+
+    def test_tuned_models_have_a_row_of_results_and_their_choices(self, frames):
+        assert "ARMED, tuned" in set(tables.results_table(frames["summary"], RADIUS, "accuracy")["Model"])
+        shown = tables.tuning_table(frames["tuning"], RADIUS)
+        assert list(dict.fromkeys(shown["Model"]))[:2] == ["Conventional", "Cluster input"]
+        (row,) = shown[(shown["Model"] == "ARMED") & (shown["Hyperparameter"] == "lambda_g")].to_dict("records")
+        assert row == {
+            "Model": "ARMED",
+            "Hyperparameter": "lambda_g",
+            "Own value": "0.5",
+            "Chosen (median)": "0.75",
+            "Chosen (range)": "0.5 to 1",
+            "Own settings kept": "1 of 2 folds",
+            "Gain in AUROC, inner folds": "+0.005",
+        }
 
     def test_written_in_three_formats(self, tmp_path):
         frame = pd.DataFrame({"Model": ["A & <b>_1"], "Ours": ["−0.1 [−0.2, 0.0]"], "Verdict": ["differs"]})
@@ -234,6 +250,11 @@ class TestAbsent:
         absent = absent_cells(RADIUS, metrics, tmp_path, config)
         assert absent["What"].tolist() == ["label defect"] and "not scored" in absent["Reason"].iloc[0]
 
+    def test_a_tuned_variant_that_was_asked_for(self, frames, folder, config):
+        metrics = frames["metrics"]
+        absent = absent_cells(RADIUS, metrics[metrics["variant"] != "tuned"], folder, config)
+        assert set(absent["What"]) == {"tuned"} and len(absent) == 8
+
     def test_nothing_absent(self, frames, folder, config):
         assert absent_cells(RADIUS, frames["metrics"], folder, config).empty
 
@@ -250,7 +271,7 @@ def test_tables_of_all_studies_are_written_and_tell_the_source(folder, config):
     written = write_tables(folder, config)
     assert {p.name.split(".")[0] for p in written} == {
         f"{study}_{kind}" for study in (RADIUS, INVERTED, CONFOUNDED) for kind in ("comparison", "results", "tests")
-    } | {f"{CONFOUNDED}_deconfounding"}
+    } | {f"{CONFOUNDED}_deconfounding", f"{RADIUS}_tuning"}
     assert {p.suffix for p in written} == {".tsv", ".html", ".tex"}
     assert all("Simulated data" in p.read_text() for p in written if p.suffix == ".tex")
 
@@ -279,6 +300,7 @@ class TestReport:
             assert part in text
         assert "no finished fit" in text and "did not converge" in text
         assert "A probe wins in" in text
+        assert text.count("Hyperparameters chosen") == 1 and "1 of 2 folds" in text
 
     def test_figures_are_embedded_and_missing_ones_are_told(self, page):
         kinds = re.findall(r'<img src="data:(image/[a-z+]+);base64,', page)

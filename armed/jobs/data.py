@@ -24,7 +24,8 @@ def simulate(settings: Mapping, out: Path) -> None:
         `StudyData` file to write.
     """
     study = registry.study(settings["study"])
-    registry.load(study.data)(settings["data"], study.id, settings["seeds"]).save(out)
+    seeds = settings["seeds"] or [0]  # none has a dataset of its own: all share dataset 0
+    registry.load(study.data)(settings["data"], study.id, seeds).save(out)
 
 
 def split(settings: Mapping, data: Path, out: Path) -> None:

@@ -17,8 +17,9 @@ from armed.jobs.data import read_splits
 from armed.reproducibility import environment
 
 log = logging.getLogger(__name__)
-# Named, not imported: methods that need no torch neither load it nor run again when it changes.
+# Named, not imported: fits that do not use these neither load them nor run again when they change.
 CLUSTER_INFERENCE = "armed.cluster_inference:ClusterInference"
+TUNE, PLAN = "armed.tuning:tune", "armed.tuning:Plan"
 
 
 def fit(
@@ -34,6 +35,9 @@ def fit(
 ) -> None:
     """Fit a model in a study: each of its variants on the main data, and its main settings on each variant of the data.
 
+    Where the settings ask for it, the hyperparameters of each fold are then chosen (`armed.tuning`) and fitted as variant
+    ``tuned``.
+
     Parameters
     ----------
     settings : mapping
@@ -43,7 +47,7 @@ def fit(
     data, splits : Path
         What `armed.jobs.data` wrote.
     folder : Path
-        Written when complete: a folder for each variant and `run.json`.
+        Written when complete: a folder for each variant, `run.json`, and `tuning.tsv` where hyperparameters were chosen.
     checkpoints : Path
         Folder where an interrupted training continues from.
     device : {"cpu", "cuda"}
@@ -55,9 +59,9 @@ def fit(
     if entry.engine == "stack":
         common |= {key: settings[key] for key in ("network", "training")}
         common |= {"device": device, "stack_size": stack_size}
-    study_data = StudyData.load(data)
+    study_data, main = StudyData.load(data), settings["variants"]["main"]
     jobs = [
-        (name, registry.load(entry.method), {**common, **settings["variants"][model_variant]}, data_variant)
+        (name, registry.load(entry.method), {**common, **settings["variants"].get(model_variant, main)}, data_variant)
         for name, model_variant, data_variant in fitted_variants(settings, study_data)
     ]
     _fit_all(jobs, settings, code, study_data, splits, folder, checkpoints)
@@ -90,6 +94,8 @@ def fitted_variants(settings: Mapping, data: StudyData) -> Iterator[tuple[str, s
     for data_variant in data.parts:
         if data_variant != "main":
             yield data_variant, "main", data_variant
+    if "tuning" in settings:
+        yield registry.TUNED, registry.TUNED, "main"
 
 
 def _fit_all(
@@ -101,12 +107,19 @@ def _fit_all(
         for name, method, arguments, data_variant in jobs:
             log.info("Fitting %s, variant %s, on data %s.", method.__name__, name, data_variant)
             begin = time.time()
-            fitted = method(**arguments).fit(
+            fitted, seen, folds = (
+                method(**arguments),
                 data.part("seen", data_variant),
                 read_splits(splits, data_variant),
-                settings["seeds"],
-                checkpoint=checkpoints / f"{name}.pt",
             )
+            point = checkpoints / f"{name}.pt"
+            if name == registry.TUNED:
+                plan = registry.load(PLAN)(**settings["tuning"])
+                tuning = registry.load(TUNE)(fitted, seen, folds, plan, checkpoint=checkpoints / "tuning.pt")
+                tuning.to_frame().to_csv(temporary / "tuning.tsv", sep="\t", index=False)
+                fitted.fit(seen, folds, plan.seeds, checkpoint=point, assign=tuning.assign)
+            else:
+                fitted.fit(seen, folds, settings["seeds"], checkpoint=point)
             fitted.save(temporary / name)
             timings[name] = round(time.time() - begin, 2)
             log.info("Fitted %d models in %.1f s.", len(fitted.replicas_), timings[name])

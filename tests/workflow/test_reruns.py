@@ -50,8 +50,8 @@ def test_editing_a_docstring_or_a_comment_reruns_nothing(smoke, edited):
 def test_a_new_registry_entry_refits_nothing(smoke, edited):
     edited(
         "armed/registry.py",
-        '        Model("mldg",',
-        '        Model("another", "Another", "baselines.mldg:MLDG"),\n        Model("mldg",',
+        '        Model(\n            "mldg",',
+        '        Model("another", "Another", "baselines.mldg:MLDG"),\n        Model(\n            "mldg",',
     )
     edited("workflow/schemas/config.schema.yaml", "          mldg:\n", "          another: *nothing\n          mldg:\n")
     edited("config/config.yaml", "      cluster_input: {}\n", "      cluster_input: {}\n      another: {}\n")
@@ -67,6 +67,18 @@ def test_editing_the_plots_redraws_only(smoke, edited):
 def test_changing_one_models_setting_refits_that_model_only(smoke, edited):
     edited("config/config.yaml", "lambda_g: 0.5\n        lambda_K", "lambda_g: 0.6\n        lambda_K")
     assert smoke.planned().fits == {"spirals_radius/armed", "spirals_confounded/armed"}
+
+
+def test_changing_a_search_refits_the_tuned_models_only(smoke, edited):
+    edited("config/config.yaml", "initial_sd: {low: 0.1", "initial_sd: {low: 0.2")
+    assert smoke.planned().rules <= {"figures", "report", "summarise", "all"}  # lmmnn is not tuned in the smoke run
+    edited("config/config.yaml", "lambda_K: {low: 1.0e-6", "lambda_K: {low: 1.0e-7")
+    assert smoke.planned().fits == {"spirals_radius/armed"}
+
+
+def test_editing_the_search_refits_the_tuned_models_only(smoke, edited):
+    edited("armed/tuning.py", "import annotations\n", "import annotations\n\nUNUSED = 1\n")
+    assert smoke.planned().fits == {"spirals_radius/armed"}
 
 
 def test_bad_configurations_are_refused_at_once(smoke):
@@ -108,7 +120,14 @@ def test_an_interrupted_run_continues_to_the_same_numbers(smoke, how):
         smoke.run("--unlock", directory=directory)
     done = smoke.run(directory=directory)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    for name in ("metrics.tsv", "cluster_metrics.tsv", "importance.tsv", "random_effects.tsv", "summary.tsv"):
+    for name in (
+        "metrics.tsv",
+        "cluster_metrics.tsv",
+        "importance.tsv",
+        "random_effects.tsv",
+        "summary.tsv",
+        "tuning.tsv",
+    ):
         assert (results / name).read_bytes() == (smoke.folder / "run" / "results" / name).read_bytes(), name
 
 

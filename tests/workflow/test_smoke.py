@@ -13,7 +13,7 @@ from armed import results, schemas
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 TABLES = ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects")
-DERIVED = ("summary", "comparison", "paired_tests", "deconfounding")
+DERIVED = ("summary", "comparison", "paired_tests", "deconfounding", "tuning")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,16 @@ def test_every_cell_is_there_once(folder, config):
                 named = accuracy[["study", "model", "variant"]] == [study, model, variant]
                 rows = accuracy[named.all(axis=1)]
                 assert sorted(zip(rows["seed"], rows["fold"], strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_the_tuned_variant_has_the_folds_of_the_tuned_seeds(folder):
+    metrics = results.read("metrics", folder / "metrics.tsv")
+    tuned = metrics[(metrics["variant"] == "tuned") & (metrics["metric"] == "accuracy")]
+    assert set(zip(tuned["study"], tuned["model"], strict=True)) == {("spirals_radius", "armed")}
+    assert set(zip(tuned["seed"], tuned["fold"], strict=True)) == {(0, 0), (0, 1)}
+    chosen = results.read("tuning", folder / "tuning.tsv").query("chosen == 1")
+    assert set(zip(chosen["seed"], chosen["fold"], strict=True)) == {(0, 0), (0, 1)}
+    assert "Hyperparameters chosen" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_values_are_in_range(folder):

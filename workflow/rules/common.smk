@@ -55,7 +55,8 @@ def scored(wildcards):
 
 
 def fit_code(wildcards):
-    return code("armed.jobs.fit", registry.model(wildcards.model).method)
+    tuned = wildcards.model in configuration.tuned_models(config, wildcards.study)
+    return code("armed.jobs.fit", registry.model(wildcards.model).method, *["armed.tuning"] * tuned)
 
 
 def predict_code(wildcards):
@@ -99,6 +100,16 @@ def parts(wildcards):
         for study in STUDIES
         for model in configuration.selected_models(config, study)
     )
+
+
+def tuned_runs(wildcards):
+    """The fits that hold a search for hyperparameters."""
+    return [
+        run
+        for study in STUDIES
+        for model in configuration.tuned_models(config, study)
+        if Path(run := f"results/runs/{study}/{model}").is_dir() or config["run"]["collect"] == "complete"
+    ]
 
 
 def boundaries(wildcards):

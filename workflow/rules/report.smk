@@ -27,7 +27,7 @@ rule figures:
 rule report:
     input:
         expand("results/{table}.tsv", table=TABLES),
-        expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding"]),
+        expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding", "tuning"]),
         expand("results/figures/.{study}.done", study=STUDIES),
         workflow.source_path("../report/report.html.j2"),
     output:

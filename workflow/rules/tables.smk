@@ -21,6 +21,29 @@ rule collect:
         "../scripts/collect.py"
 
 
+rule tuning:
+    input:
+        tuned_runs,
+    output:
+        "results/tuning.tsv",
+    params:
+        code=code("armed.jobs.tuning"),
+    log:
+        "results/logs/tuning.log",
+    benchmark:
+        "results/timings/tuning.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Collecting the searches for hyperparameters."
+    script:
+        "../scripts/tuning.py"
+
+
 rule summarise:
     input:
         metrics="results/metrics.tsv",
