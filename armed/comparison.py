@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
@@ -156,6 +155,8 @@ def _check_reference(reference: str, known: Collection[str]) -> None:
 
 
 def _with_holm(tests: pd.DataFrame) -> pd.DataFrame:
+    from statsmodels.stats.multitest import multipletests  # slow to load, and for this alone
+
     tests = tests.astype({"p": float, "p_holm": float})
     for rows in tests.dropna(subset="p").groupby("family", sort=False).groups.values():
         tests.loc[rows, "p_holm"] = multipletests(tests.loc[rows, "p"], method="holm")[1]

@@ -7,6 +7,7 @@ unique key (`armed.schemas`). They appear under their name only when complete (`
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -68,6 +69,29 @@ def write(
             frame.to_parquet(temporary, engine="pyarrow", index=False, compression="zstd")
         else:
             frame.to_csv(temporary, sep="\t", index=False, na_rep="NaN", lineterminator="\n")
+
+
+def concatenate(table_name: str, parts: Iterable[str | Path], path: str | Path) -> None:
+    """Put files that `write` wrote one below the other, line by line as they are; atomically.
+
+    Rows are not checked again: they were when written, and are when the table is read.
+
+    Raises
+    ------
+    DataError
+        The columns of some parts are not those of the table.
+    """
+    header = "\t".join(table(table_name).columns).encode() + b"\n"
+    problems = Problems(DataError, f"the parts of table '{table_name}'")
+    with atomic(path) as temporary, temporary.open("wb") as out:
+        out.write(header)
+        for part in parts:
+            with Path(part).open("rb") as rows:
+                if (found := rows.readline()) != header:
+                    columns = ", ".join(found.decode(errors="replace").split())
+                    problems.add(f"{part} has the columns {columns}; expected {', '.join(header.decode().split())}")
+                shutil.copyfileobj(rows, out)
+        problems.raise_if_any()
 
 
 def read(table_name: str, path: str | Path) -> pd.DataFrame:

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from armed import registry, results
-from armed.associations import is_probe
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
-from armed.data.study import StudyData
+from armed.data.study import StudyData, is_probe
 from armed.files import atomic
 from armed.jobs.data import read_splits
 from armed.jobs.fit import CLUSTER_INFERENCE, fitted_variants, set_torch_threads
