@@ -108,23 +108,20 @@ def _score(task: _Task, study: registry.Study, model: str, unseen_seeds: int) ->
 
 
 class _Names:
-    """All names that a predictions table may hold, so that its text columns are categories, the same in all its frames."""
+    """Names that a predictions table may hold, so that these columns are categories, the same in all frames of a job."""
 
     def __init__(self, study: registry.Study, settings: Mapping, data: StudyData) -> None:
         parts = [part for of_variant in data.parts.values() for part in of_variant.values()]
-        self._samples = pd.Index(np.unique(np.concatenate([part.sample_id for part in parts])))
         self.types = {
-            "sample_id": pd.CategoricalDtype(self._samples.astype(str)),
             "cluster": pd.CategoricalDtype(np.unique(np.concatenate([part.levels for part in parts]))),
             "partition": pd.CategoricalDtype(study.partitions),
             "variant": pd.CategoricalDtype([variant for variant, _, _ in fitted_variants(settings, data)]),
         }
 
     def columns(self, part: ClusteredData, rows: np.ndarray, partition: str, variant: str) -> dict[str, pd.Categorical]:
-        """Text columns of the predictions of some rows of a part of the data."""
+        """These columns for some rows of a part of the data."""
         categories = self.types["cluster"].categories
         codes = {
-            "sample_id": self._samples.get_indexer(part.sample_id)[rows],
             "cluster": part.codes(categories)[rows],
             "partition": np.full(len(rows), self.types["partition"].categories.get_loc(partition)),
             "variant": np.full(len(rows), self.types["variant"].categories.get_loc(variant)),
@@ -169,6 +166,7 @@ class _Task:
             frames.append(
                 pd.DataFrame(
                     {
+                        "sample_id": part.sample_id[predicted.row],
                         **self.names.columns(part, predicted.row, partition, self.variant),
                         "seed": predicted.seed,
                         "fold": predicted.fold,
