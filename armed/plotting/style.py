@@ -132,12 +132,9 @@ def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
     written = []
     with matplotlib.rc_context(RC):
-        for kind in ("png", "svg"):
+        for kind in ("svg", "png"):
             target = path_stem.with_name(f"{path_stem.name}.{kind}")
             with atomic(target) as part:
                 figure.savefig(part, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
-            figure.set_layout_engine(
-                "none"
-            )  # it stays as the first file has it: the layout takes longer than the drawing
             written.append(target)
-    return tuple(reversed(written))
+    return tuple(written)
