@@ -87,7 +87,10 @@ def predict(
 def _score(task: _Task, study: registry.Study, model: str, unseen_seeds: int) -> dict[str, pd.DataFrame]:
     """All tables of one variant and a few seeds."""
     predictions = task.predictions(study.partitions)
-    scores = score(predictions, study.metrics, source=study.source, study=study.id, model=model)
+    # Where all metrics are wanted of some clusters they are computed for all.
+    by_cluster = None if task.shares_unseen_clusters() else CLUSTER_METRICS
+    named = {"source": study.source, "study": study.id, "model": model}
+    scores = score(predictions, study.metrics, by_cluster=by_cluster, **named)
     # Spirals: 0.5, fixed in advance.
     fits = pd.DataFrame(list(task.test), columns=["seed", "fold"])
     found = {"thresholds": fits.assign(variant=task.variant, threshold=0.5, chosen_on="constant")}
