@@ -8,23 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
+from armed.data.study import is_probe
 from armed.errors import DataError
 from armed.schemas import table
 from armed.statistics import Settings, mean_of
-
-
-def is_probe(feature: str) -> bool:
-    """Whether a feature is a probe: it predicts the label only through the cluster."""
-    return feature.lower().startswith("probe")
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson interval of a share; (NaN, NaN) for n = 0."""
     if n == 0:
         return math.nan, math.nan
+    from statsmodels.stats.proportion import proportion_confint  # slow to load, and for this alone
+
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
     return float(low), float(high)
 
@@ -65,7 +61,9 @@ def cluster_correlation(
     n = len(means)
     if n < 3 or np.ptp(means["x"]) == 0 or np.ptp(means["y"]) == 0:
         return Correlation(math.nan, math.nan, math.nan, math.nan, n)
-    result = stats.pearsonr(means["x"], means["y"])
+    from scipy.stats import pearsonr  # slow to load, and for this alone
+
+    result = pearsonr(means["x"], means["y"])
     bounds = result.confidence_interval(confidence) if n > 3 else (math.nan, math.nan)
     return Correlation(float(result.statistic), float(bounds[0]), float(bounds[1]), float(result.pvalue), n)
 

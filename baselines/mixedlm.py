@@ -65,10 +65,70 @@ class MixedLM(LinearMixed):
 
 
 class _REML(sm.MixedLM):
-    """Without the Hessian, which only standard errors need and which cannot be inverted on the boundary."""
+    """statsmodels' profiled likelihood from the clusters' cross-products, taken once, in place of passes over all rows.
+
+    Without the Hessian, which only standard errors need and which cannot be inverted on the boundary.
+    """
+
+    def __init__(self, y: np.ndarray, X: np.ndarray, codes: np.ndarray, Z: np.ndarray) -> None:
+        super().__init__(y, X, groups=codes, exog_re=Z)
+        W = np.column_stack([Z, X, y])
+        self._products = np.array([W[codes == c].T @ W[codes == c] for c in range(codes.max() + 1)])
+        self._profiled = np.array([]), (np.nan, np.array([]))
+
+    def loglike(self, params):
+        return self._profile(params)[0]
+
+    def score(self, params):
+        score = self._profile(params)[1]
+        return score if self._freepat is None else score * self._freepat.cov_re[self._freepat._ix]
 
     def hessian(self, params):
         return -np.eye(self.k_fe + self.k_re2 + self.k_vc), False
+
+    def get_fe_params(self, cov_re, vcomp, tol=1e-10):
+        """Coefficients at a covariance that may be singular, which statsmodels' own are wrong at."""
+        return self._least_squares(_root(cov_re))[3], False
+
+    def get_scale(self, fe_params, cov_re, vcomp):
+        return self._least_squares(_root(cov_re))[4] / (self.n_totobs - self.k_fe)
+
+    def _profile(self, params: np.ndarray) -> tuple[float, np.ndarray]:
+        """REML log likelihood and its gradient at psi = L L', for the lower triangle of L.
+
+        With V = I + Z psi Z' in each cluster, V^-1 = I - Z S Z' for S = L (I + L'Z'ZL)^-1 L'; coefficients and residual
+        variance are at their best for psi.
+        """
+        if not np.array_equal(params, self._profiled[0]):
+            self._profiled = params.copy(), self._profile_at(params)
+        return self._profiled[1]
+
+    def _profile_at(self, params: np.ndarray) -> tuple[float, np.ndarray]:
+        e, freedom = self.k_re, self.n_totobs - self.k_fe
+        L = np.zeros((e, e))
+        L[np.tril_indices(e)] = params
+        S, inner, XVX, beta, squares = self._least_squares(L)
+        determinants = np.linalg.slogdet(inner)[1].sum() + np.linalg.slogdet(XVX)[1]
+        loglike = -(freedom * (np.log(2 * np.pi * squares / freedom) + 1) + determinants) / 2
+        ZZ, ZW = self._products[:, :e, :e], self._products[:, :e, e:]
+        ZVW = ZW - ZZ @ S @ ZW
+        ZVX = ZVW[..., :-1]
+        ZVr = ZVW[..., -1] - ZVX @ beta
+        # Twice the derivative by psi.
+        D = ZVX @ np.linalg.solve(XVX, ZVX.mT) - ZZ + ZZ @ S @ ZZ + freedom / squares * ZVr[:, :, None] * ZVr[:, None]
+        return loglike, (D.sum(0) @ L)[np.tril_indices(e)]
+
+    def _least_squares(self, L: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """S (q, e, e), I + L'Z'ZL (q, e, e), X'V^-1X, coefficients, and the sum of squares r'V^-1r of their residuals r."""
+        e = self.k_re
+        ZZ, ZW, WW = self._products[:, :e, :e], self._products[:, :e, e:], self._products[:, e:, e:]
+        inner = np.eye(e) + L.T @ ZZ @ L
+        S = L @ np.linalg.solve(inner, np.broadcast_to(L.T, inner.shape))
+        WVW = (WW - ZW.mT @ S @ ZW).sum(0)
+        XVX, XVy = WVW[:-1, :-1], WVW[:-1, -1]
+        beta = np.linalg.solve(XVX, XVy)
+        # Where the fit is perfect rounding may leave less than nothing.
+        return S, inner, XVX, beta, max(WVW[-1, -1] - XVy @ beta, np.finfo(float).eps * WW[:, -1, -1].sum())
 
 
 def _candidates(design: Design) -> list[str]:
@@ -125,7 +185,7 @@ def _reml(
     start = sm.MixedLMParams.from_components(fe_params=np.zeros(X.shape[1]), cov_re=start)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = _REML(y, X, groups=codes, exog_re=Z)
+        model = _REML(y, X, codes, Z)
         result = model.fit(start_params=start, reml=True, free=free, method=OPTIMISERS[structure])
     psi, beta, variance = result.cov_re_unscaled, np.asarray(result.fe_params), float(result.scale)
     if not (np.isfinite(psi).all() and np.isfinite(beta).all() and np.isfinite(variance)):
@@ -171,8 +231,7 @@ def _blups(Z: np.ndarray, residuals: np.ndarray, codes: np.ndarray, psi: np.ndar
     Equal to statsmodels' `random_effects` and `random_effects_cov`, which refuse a singular `psi`: with psi = L L', the
     covariance is L (I + L'Z'ZL)^-1 L', whose inverse always exists.
     """
-    values, vectors = np.linalg.eigh(psi)
-    L = vectors * np.sqrt(np.maximum(values, 0))
+    L = _root(psi)
     means, covariances = [], []
     for c in range(codes.max() + 1):
         ZL = Z[codes == c] @ L
@@ -180,3 +239,9 @@ def _blups(Z: np.ndarray, residuals: np.ndarray, codes: np.ndarray, psi: np.ndar
         covariances.append(covariance)
         means.append(covariance @ (Z[codes == c].T @ residuals[codes == c]))
     return np.array(means), np.array(covariances)
+
+
+def _root(psi: np.ndarray) -> np.ndarray:
+    """L with L L' = psi, which may be singular."""
+    values, vectors = np.linalg.eigh(psi)
+    return vectors * np.sqrt(np.maximum(values, 0))

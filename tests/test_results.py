@@ -199,3 +199,22 @@ def test_predictions_are_float32_with_a_column_per_class(tmp_path, n_classes):
 def test_wrong_predictions_are_refused(change, message):
     with pytest.raises(DataError, match=message):
         results.validate("predictions", change(prediction_rows(3)))
+
+
+def test_parts_put_together_are_the_table_written_at_once(tmp_path):
+    parts = [metric_rows(seed=0, value=0.1 + 0.2), metric_rows(seed=1), metric_rows(seed=2, note="chance 0.1")]
+    paths = [tmp_path / f"{i}.tsv" for i in range(4)]
+    for path, part in zip(paths, [*parts, results.empty("metrics")], strict=True):
+        results.write("metrics", part, path)
+    results.concatenate("metrics", paths, tmp_path / "put_together.tsv")
+    results.write("metrics", pd.concat(parts), tmp_path / "at_once.tsv")
+    assert (tmp_path / "put_together.tsv").read_bytes() == (tmp_path / "at_once.tsv").read_bytes()
+    results.concatenate("metrics", [], tmp_path / "none.tsv")
+    assert results.read("metrics", tmp_path / "none.tsv").empty
+
+
+def test_parts_of_another_table_are_refused(tmp_path):
+    results.write("metrics", metric_rows(), tmp_path / "part.tsv")
+    with pytest.raises(DataError, match=r"part\.tsv has the columns study, source.*expected study, seed"):
+        results.concatenate("thresholds", [tmp_path / "part.tsv"], tmp_path / "thresholds.tsv")
+    assert not (tmp_path / "thresholds.tsv").exists()

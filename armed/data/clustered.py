@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,13 @@ class ClusteredData:
         if index.has_duplicates:
             twice = ", ".join(index[index.duplicated()].unique())
             raise DataError(f"Cluster levels must be unique, but these occur more than once: {twice}.")
-        return np.asarray(index.get_indexer(pd.Index(self.clusters)), dtype=np.int64)
+        row, own = self._factorized
+        return np.asarray(index.get_indexer(pd.Index(own)), dtype=np.int64)[row]
+
+    @cached_property
+    def _factorized(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each sample's cluster as a position among the labels there are, and these labels."""
+        return pd.factorize(self.clusters)
 
     def rows_of(self, dataset: int | None) -> np.ndarray:
         """Return the row ids of one dataset: seed s uses dataset s where there are several, else all rows.

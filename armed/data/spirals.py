@@ -12,7 +12,6 @@ from dataclasses import InitVar, dataclass, fields
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from armed.data.clustered import ClusteredData
 from armed.data.study import TRUTH_COLUMNS, StudyData
@@ -219,6 +218,8 @@ def bayes_label(X: np.ndarray, radius: float, *, degrees: int = 360) -> np.ndarr
     array of int64, shape (n,)
         0 where the two are equally near, so everywhere at radius 0.
     """
+    from scipy.spatial import cKDTree  # slow to load, and for this alone
+
     points = np.asarray(X, dtype=np.float64)[:, :2]
     first, second = (cKDTree(curve).query(points)[0] for curve in spiral_curves(radius, degrees=degrees, per_degree=4))
     return (second < first).astype(np.int64)

@@ -103,6 +103,11 @@ class StudyData:
         return cls(parts, pd.DataFrame(truth))
 
 
+def is_probe(feature: str) -> bool:
+    """Whether a feature is a probe: it predicts the label only through the cluster."""
+    return feature.lower().startswith("probe")
+
+
 def _plain(values: object) -> np.ndarray:
     """As an array that needs no pickle: text and tuples of text as fixed-width strings."""
     array = np.asarray(values)

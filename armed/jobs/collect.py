@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from armed import registry, results
-from armed.associations import deconfounding_shares, is_probe
+from armed.associations import deconfounding_shares
 from armed.comparison import compare, paired_tests, read_published
 from armed.data.spirals import AUTHORS_DATASET
+from armed.data.study import is_probe
 from armed.statistics import Settings, summarise
 
 
-def collect(table: str, parts: Sequence[Path], out: Path) -> None:
-    """Concatenate one table's parts."""
-    frames = [results.read(table, path) for path in parts]
-    filled = [f for f in frames if len(f)]
-    results.write(table, pd.concat(filled, ignore_index=True) if filled else results.empty(table), out)
+def collect(parts: Mapping[str, Sequence[Path]], out: Mapping[str, Path]) -> None:
+    """Put each table's parts together.
+
+    Parameters
+    ----------
+    parts : mapping
+        Table to the files of single models, in the order wanted.
+    out : mapping
+        Table to the file to write.
+    """
+    for table, path in out.items():
+        results.concatenate(table, parts[table], path)
 
 
 def summarise_all(config: Mapping, tables: Mapping[str, Path], published: Path, out: Mapping[str, Path]) -> None:

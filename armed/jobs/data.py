@@ -11,6 +11,7 @@ from armed import registry
 from armed.data.splits import Splits, make_splits
 from armed.data.study import StudyData
 from armed.files import atomic
+from armed.method import Rows
 
 
 def simulate(settings: Mapping, out: Path) -> None:
@@ -46,6 +47,13 @@ def split(settings: Mapping, data: Path, out: Path) -> None:
     ]
     with atomic(out) as temporary:
         pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
+
+
+def read_test_rows(path: Path, variant: str) -> Rows:
+    """Test rows of each (seed, fold) of one variant of the data, ascending."""
+    chosen = [("variant", "==", variant), ("validation", "==", False)]
+    frame = pd.read_parquet(path, columns=["seed", "fold", "row"], filters=chosen).sort_values(["seed", "fold", "row"])
+    return {key: rows.to_numpy() for key, rows in frame.groupby(["seed", "fold"])["row"]}
 
 
 def read_splits(path: Path, variant: str) -> Splits:

@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from armed import registry, results
-from armed.associations import is_probe
 from armed.data.clustered import ClusteredData
-from armed.data.splits import Splits
-from armed.data.study import StudyData
+from armed.data.study import StudyData, is_probe
 from armed.files import atomic
-from armed.jobs.data import read_splits
+from armed.jobs.data import read_test_rows
 from armed.jobs.fit import CLUSTER_INFERENCE, fitted_variants, set_torch_threads
 from armed.method import Method, Rows
 from armed.schemas import table as schema
@@ -59,18 +57,20 @@ def predict(
     set_torch_threads(settings.get("torch_threads"))
     study, entry = registry.study(settings["study"]), registry.model(settings["model"])
     study_data = StudyData.load(data)
+    names = _Names(study, settings, study_data)
     tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
     for variant, _, data_variant in fitted_variants(settings, study_data):
         log.info("Predicting with %s, variant %s.", entry.id, variant)
         method = registry.load(entry.method).load(run / variant)
         parts, predictor = study_data.parts[data_variant], _inference(inference, data_variant)
-        folds = read_splits(splits, data_variant).select(sorted({seed for seed, _ in method.replicas_}))
+        test = read_test_rows(splits, data_variant)
         if method.random_effects_ is not None:
             tables["random_effects"].append(method.random_effects_.assign(variant=variant))
         if variant == "main" and study.id in registry.SPIRALS:
             tables["boundaries"].append(boundary_grid(method, parts["seen"]).assign(variant=variant))
-        for seeds in batched(folds.seeds, SEEDS_AT_ONCE):
-            task = _Task(method, parts, folds.select(seeds), predictor, variant)
+        for seeds in batched(sorted({seed for seed, _ in method.replicas_}), SEEDS_AT_ONCE):
+            rows = {key: ids for key, ids in test.items() if key[0] in seeds}
+            task = _Task(method, parts, rows, predictor, variant, names)
             for name, frame in _score(task, study, entry.id, unseen_seeds).items():
                 tables[name].append(frame)
     for name in ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "predictions"):
@@ -86,9 +86,14 @@ def predict(
 
 def _score(task: _Task, study: registry.Study, model: str, unseen_seeds: int) -> dict[str, pd.DataFrame]:
     """All tables of one variant and a few seeds."""
-    predictions = task.predictions(study.partitions).assign(variant=task.variant)
-    scores = score(predictions, study.metrics, source=study.source, study=study.id, model=model)
-    found = {"thresholds": _thresholds(predictions)}
+    predictions = task.predictions(study.partitions)
+    # Where all metrics are wanted of some clusters they are computed for all.
+    by_cluster = None if task.shares_unseen_clusters() else CLUSTER_METRICS
+    named = {"source": study.source, "study": study.id, "model": model}
+    scores = score(predictions, study.metrics, by_cluster=by_cluster, **named)
+    # Spirals: 0.5, fixed in advance.
+    fits = pd.DataFrame(list(task.test), columns=["seed", "fold"])
+    found = {"thresholds": fits.assign(variant=task.variant, threshold=0.5, chosen_on="constant")}
     extra = [task.adversary_and_z()]
     importance = task.method.importance(task.parts["seen"], task.test)
     if importance is not None:
@@ -105,17 +110,46 @@ def _score(task: _Task, study: registry.Study, model: str, unseen_seeds: int) ->
     return found | {"predictions": predictions[kept]}
 
 
+class _Names:
+    """Names that a predictions table may hold, so that these columns are categories, the same in all frames of a job."""
+
+    def __init__(self, study: registry.Study, settings: Mapping, data: StudyData) -> None:
+        parts = [part for of_variant in data.parts.values() for part in of_variant.values()]
+        self.types = {
+            "cluster": pd.CategoricalDtype(np.unique(np.concatenate([part.levels for part in parts]))),
+            "partition": pd.CategoricalDtype(study.partitions),
+            "variant": pd.CategoricalDtype([variant for variant, _, _ in fitted_variants(settings, data)]),
+        }
+
+    def columns(self, part: ClusteredData, rows: np.ndarray, partition: str, variant: str) -> dict[str, pd.Categorical]:
+        """These columns for some rows of a part of the data."""
+        categories = self.types["cluster"].categories
+        codes = {
+            "cluster": part.codes(categories)[rows],
+            "partition": np.full(len(rows), self.types["partition"].categories.get_loc(partition)),
+            "variant": np.full(len(rows), self.types["variant"].categories.get_loc(variant)),
+        }
+        return {name: pd.Categorical.from_codes(values, dtype=self.types[name]) for name, values in codes.items()}
+
+
 class _Task:
-    """One variant of a model: its fits, the parts of its data, and some of its folds."""
+    """One variant of a model: its fits, the parts of its data, and the test rows of some folds."""
 
     def __init__(
-        self, method: Method, parts: Mapping[str, ClusteredData], folds: Splits, inference: object | None, variant: str
+        self,
+        method: Method,
+        parts: Mapping[str, ClusteredData],
+        test: Rows,
+        inference: object | None,
+        variant: str,
+        names: _Names,
     ) -> None:
         self.variant = variant
+        self.names = names
+        self.test = test
         self.method = method
         self.parts = parts
         self.inference = inference
-        self.test: Rows = {(f.seed, f.fold): f.test for f in folds}
 
     def shares_unseen_clusters(self) -> bool:
         """Whether all seeds meet the same unseen clusters, so that intervals are over these."""
@@ -135,9 +169,8 @@ class _Task:
             frames.append(
                 pd.DataFrame(
                     {
-                        "sample_id": part.sample_id[predicted.row].astype(str),
-                        "cluster": part.clusters[predicted.row],
-                        "partition": partition,
+                        "sample_id": part.sample_id[predicted.row],
+                        **self.names.columns(part, predicted.row, partition, self.variant),
                         "seed": predicted.seed,
                         "fold": predicted.fold,
                         "y_true": part.y[predicted.row].astype(np.float32),
@@ -223,9 +256,3 @@ def _probe_ranks(importance: pd.DataFrame) -> pd.DataFrame:
     best = probes.groupby(["seed", "fold", "variant"], as_index=False)["rank"].min().rename(columns={"rank": "value"})
     n = importance["feature"].nunique()
     return best.assign(value=best["value"].astype(float), partition="seen", metric="probe_rank", n=n, note="")
-
-
-def _thresholds(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Spirals: 0.5, fixed in advance."""
-    fits = predictions[["seed", "fold", "variant"]].drop_duplicates()
-    return fits.assign(threshold=0.5, chosen_on="constant")

@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy import stats
+from scipy.special import stdtrit
 
 from armed import labels
-from armed.associations import cluster_correlation, is_probe
+from armed.associations import cluster_correlation
+from armed.data.study import is_probe
 from armed.errors import DataError
 from armed.plotting import style
 from armed.plotting.performance import select
@@ -248,7 +249,7 @@ def _points_and_mean(ax: Axes, position: float, values: np.ndarray, colour: str,
     mean = values.mean()
     ax.hlines(mean, position - 0.32, position + 0.32, color=colour, linewidth=2.2, zorder=3)
     if len(values) > 1:
-        half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        half = stdtrit(len(values) - 1, 0.5 + confidence / 2) * values.std(ddof=1) / np.sqrt(len(values))
         ax.vlines(position, mean - half, mean + half, color=style.BLACK, linewidth=1.4, zorder=4)
 
 

@@ -52,7 +52,7 @@ def data_per_cluster(
     seen = seen.take(seen.rows_of(dataset))
     n_rows = -(-len(truth) // COLUMNS)
     figure = style.new_figure(1.62 * n_rows + 1.1)
-    grid = figure.subplots(n_rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    grid = figure.subplots(n_rows, COLUMNS, squeeze=False).ravel()
     reach = 1.05 * np.abs(seen.X[:, :2]).max()
     for ax, row in zip(grid, truth.itertuples(), strict=False):
         chosen = seen.clusters == str(row.cluster)
@@ -114,7 +114,7 @@ def decision_boundaries(
     truth = cluster_truth(data, variant)
     truth = truth.iloc[np.unique(np.linspace(0, len(truth) - 1, COLUMNS).round().astype(int))]
     figure = style.new_figure(1.17 * len(models) + 1.35)
-    axes = figure.subplots(len(models), len(truth), sharex=True, sharey=True, squeeze=False)
+    axes = figure.subplots(len(models), len(truth), squeeze=False)
     for line, model in zip(axes, models, strict=True):
         for ax, row in zip(line, truth.itertuples(), strict=True):
             grid = grids[model]

@@ -142,7 +142,7 @@ def test_random_effects_table(fitted):
     assert not table.duplicated(["seed", "fold", "cluster", "effect", "feature"]).any()
     assert (table.loc[table["effect"] == "intercept", "feature"] == "").all()
     assert set(table.loc[table["effect"] == "slope", "feature"]) == {"dose", "age"}
-    assert (table["sd"] >= 0).all() and (table.loc[table["feature"] == "dose", "sd"] > 0.01).all()
+    assert (table["sd"] >= 0).all() and (table.loc[table["feature"] == "dose", "sd"] > 0.005).all()
     cell = table.query("seed == 1 and fold == 0 and cluster == 'c3' and feature == 'age'")
     assert cell["mean"].item() == fitted.effects_[2, 3, 2]
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.polynomial.hermite_e import hermegauss
+from scipy import sparse
 from scipy.optimize import minimize
+from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
@@ -93,6 +95,20 @@ def test_guatemala_has_the_signs_of_the_classic_analysis(mirror):
     expected = maximum_likelihood(data)
     np.testing.assert_allclose(method.betas_[0], expected[:-1], atol=0.1)
     assert np.sqrt(method.covariances_[0, 0, 0]) == pytest.approx(np.exp(expected[-1]), rel=0.15)
+
+
+def test_bound_and_gradient_are_those_of_statsmodels():
+    rng = np.random.default_rng(0)
+    X, Z = rng.normal(size=(200, 2)), rng.normal(size=(200, 6)) * (rng.random((200, 6)) < 0.3)
+    data = (rng.random(200) < 0.5).astype(float), X, sparse.csr_array(Z), np.repeat([0, 1], 3)
+    ours, theirs = (cls(*data, vcp_p=1.0, fe_p=2.0) for cls in (mixed_logit._Logit, BinomialBayesMixedGLM))
+    theirs.verbose = False
+    for scale in (1, 30):
+        mean, sd = scale * rng.normal(size=10), np.exp(rng.normal(size=10) - 1)
+        mean[2:4] /= scale
+        assert ours.vb_elbo(mean, sd) == pytest.approx(theirs.vb_elbo(mean, sd), rel=1e-12)
+        for mine, other in zip(ours.vb_elbo_grad(mean, sd), theirs.vb_elbo_grad(mean, sd), strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
 
 
 def test_separated_classes_stay_finite_and_warn_of_nothing():

@@ -117,7 +117,41 @@ def test_start_reaches_the_maximum_where_random_effects_are_small():
         for b in (0.08, 0.1, 0.12, 0.15, 0.2)
         for r in (-0.5, 0, 0.5)
     ]
+    found += 1e-7 * np.eye(2)  # statsmodels' likelihood needs a covariance that can be inverted
     assert loglike(found) > max(map(loglike, grid)) - 0.05
+
+
+def problem(n_effects: int = 2):
+    """y, X, codes, Z of 8 clusters."""
+    rng = np.random.default_rng(3)
+    codes = np.repeat(np.arange(8), 40)
+    X = np.column_stack([np.ones(320), rng.normal(size=(320, 2))])
+    y = X @ [1, 2, 0] + (rng.normal(size=(8, 2))[codes] * X[:, :2]).sum(1) + rng.normal(size=320)
+    return y, X, codes, X[:, :n_effects]
+
+
+@pytest.mark.parametrize("n_effects", [1, 2, 3])
+def test_likelihood_and_gradient_are_those_of_statsmodels(n_effects):
+    y, X, codes, Z = problem(n_effects)
+    models = mixedlm._REML(y, X, codes, Z), sm.MixedLM(y, X, groups=codes, exog_re=Z)
+    for model in models:
+        model.reml, model.fe_pen, model.cov_pen, model._cov_sing, model._freepat = True, None, None, 0, None
+    L = np.tril(0.3 * np.random.default_rng(0).normal(size=(n_effects, n_effects))) + np.eye(n_effects)
+    packed = L[np.tril_indices(n_effects)]
+    assert models[0].loglike(packed) == pytest.approx(models[1].loglike(packed), rel=1e-12)
+    np.testing.assert_allclose(models[0].score(packed), models[1].score(packed), rtol=1e-8)
+
+
+def test_coefficients_at_a_singular_covariance_are_generalised_least_squares():
+    y, X, codes, Z = problem()
+    psi = np.outer([1.0, 0.5], [1.0, 0.5])
+    model = mixedlm._REML(y, X, codes, Z)
+    V = np.eye(len(y)) + (codes[:, None] == codes) * (Z @ psi @ Z.T)
+    beta = np.linalg.solve(X.T @ np.linalg.solve(V, X), X.T @ np.linalg.solve(V, y))
+    residuals = y - X @ beta
+    variance = residuals @ np.linalg.solve(V, residuals) / (len(y) - 3)
+    np.testing.assert_allclose(model.get_fe_params(psi, None)[0], beta)
+    assert model.get_scale(beta, psi, None) == pytest.approx(variance)
 
 
 def test_no_differences_between_clusters_is_a_note_not_a_warning():

@@ -17,7 +17,6 @@ TABLES = ["metrics", "cluster_metrics", "thresholds", "importance", "random_effe
 wildcard_constraints:
     study="|".join(registry.STUDIES),
     model="|".join(registry.MODELS),
-    table="|".join(TABLES),
 
 
 def code(*paths):
@@ -94,12 +93,9 @@ def there(paths):
 
 
 def parts(wildcards):
-    """One table's part from every model of every study."""
-    return there(
-        f"results/parts/{study}/{model}/{wildcards.table}.tsv"
-        for study in STUDIES
-        for model in configuration.selected_models(config, study)
-    )
+    """Each table's parts from every model of every study."""
+    models = [(study, model) for study in STUDIES for model in configuration.selected_models(config, study)]
+    return {table: there(f"results/parts/{study}/{model}/{table}.tsv" for study, model in models) for table in TABLES}
 
 
 def tuned_runs(wildcards):

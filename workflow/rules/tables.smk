@@ -1,22 +1,22 @@
 rule collect:
     input:
-        parts,
+        unpack(parts),
     output:
-        "results/{table}.tsv",
+        **{table: f"results/{table}.tsv" for table in TABLES},
     params:
         code=code("armed.jobs.collect"),
     log:
-        "results/logs/collect/{table}.log",
+        "results/logs/collect.log",
     benchmark:
-        "results/timings/collect/{table}.tsv"
+        "results/timings/collect.tsv"
     conda:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
         runtime=10,
     message:
-        "Collecting {wildcards.table}."
+        "Putting the tables of all models together."
     script:
         "../scripts/collect.py"
 

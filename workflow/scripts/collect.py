@@ -1,4 +1,4 @@
-"""Concatenate one table's parts."""
+"""Put the tables of single models together."""
 
 from pathlib import Path
 
@@ -7,4 +7,7 @@ import _job
 _job.start(snakemake)
 from armed.jobs.collect import collect
 
-collect(snakemake.wildcards.table, [Path(p) for p in snakemake.input], Path(snakemake.output[0]))
+collect(
+    {table: [Path(path) for path in paths] for table, paths in snakemake.input.items()},
+    {table: Path(path) for table, path in snakemake.output.items()},
+)
