@@ -266,6 +266,21 @@ class Stack:
         list of dict
             For each replica the function's outputs as NumPy arrays.
         """
+        return self._in_blocks(lambda *part: self._outputs(function, *part), X, rows, clusters, replicas)
+
+    def input_gradients(
+        self,
+        X: Tensor,
+        rows: Sequence[np.ndarray],
+        clusters: Sequence[np.ndarray],
+        replicas: Sequence[int] | None = None,
+    ) -> list[np.ndarray]:
+        """|d fixed / d X| (n, p) of every replica, averaged over the outputs; arguments as for `evaluate`."""
+        found = self._in_blocks(self._input_gradients, X, rows, clusters, replicas)
+        return [out["gradient"] for out in found]
+
+    def _in_blocks(self, function: Callable, X: Tensor, rows: Sequence, clusters: Sequence, replicas) -> list[dict]:
+        """Call ``function(state, X, clusters)`` for blocks of replicas; for each replica its own rows of what it returns."""
         self.module.eval()
         index = list(range(self.size)) if replicas is None else list(replicas)
         # Replicas go together with those of as many rows: another shape may take another kernel, which rounds differently.
@@ -281,12 +296,12 @@ class Stack:
                     part = part * 2  # so does a batch of one matrix
                 ids = np.stack([_pad(rows[i], length) for i in part])
                 membership = np.stack([_pad(clusters[i], length) for i in part])
-                out = self._evaluate(function, X, ids, membership, [index[i] for i in part])
+                out = self._of_block(function, X, ids, membership, [index[i] for i in part])
                 for position, i in enumerate(part):
                     results[i] = {name: t[position, : len(rows[i])] for name, t in out.items()}
         return results
 
-    def _evaluate(
+    def _of_block(
         self, function: Callable, X: Tensor, ids: np.ndarray, membership: np.ndarray, replicas: list[int]
     ) -> dict[str, np.ndarray]:
         """Outputs (R, n, ...) of some replicas on rows (R, n)."""
@@ -294,14 +309,23 @@ class Stack:
         clusters = torch.as_tensor(membership, device=X.device)
         clusters = clusters.float() if clusters.is_floating_point() else clusters.long()
         state = {name: t[chosen] for name, t in self.state_views().items()}
-        out = self.vmap(
-            lambda p, b, x, c: function(self, p, b, x, c),
-            {name: t for name, t in state.items() if name not in self.buffers},
-            {name: t for name, t in state.items() if name in self.buffers},
-            X[torch.as_tensor(ids, device=X.device)],
-            clusters,
-        )
+        out = function(state, X[torch.as_tensor(ids, device=X.device)], clusters)
         return {name: t.detach().cpu().numpy() for name, t in out.items()}
+
+    def _outputs(self, function: Callable, state: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+        params = {name: t for name, t in state.items() if name not in self.buffers}
+        buffers = {name: t for name, t in state.items() if name in self.buffers}
+        return self.vmap(lambda p, b, x, c: function(self, p, b, x, c), params, buffers, X, clusters)
+
+    def _input_gradients(self, state: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+        X.requires_grad_()  # not torch.func.grad, which loads torch's compiler
+
+        def fixed(stack: Stack, params: dict, buffers: dict, x: Tensor, c: Tensor) -> dict[str, Tensor]:
+            return {"fixed": stack.call(params, buffers, x, c, adversary=False).fixed}
+
+        out = self._outputs(fixed, state, X, clusters)["fixed"]
+        grads = [torch.autograd.grad(out[..., k].sum(), X, retain_graph=True)[0].abs() for k in range(out.shape[-1])]
+        return {"gradient": torch.stack(grads).mean(0)}
 
 
 def predictions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
@@ -315,18 +339,6 @@ def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, cluster
     """The adversary's logits (n, q) of one replica, for `Stack.evaluate`."""
     with torch.no_grad():
         return {"cluster_logits": stack.call(params, buffers, X, clusters).cluster_logits}
-
-
-def input_gradients(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
-    """|d fixed / d X| (n, p) of one replica, averaged over the outputs, for `Stack.evaluate`."""
-
-    def fixed(x: Tensor, k: int) -> Tensor:
-        return stack.call(params, buffers, x, clusters, adversary=False).fixed[:, k].sum()
-
-    with torch.no_grad():
-        n_outputs = stack.call(params, buffers, X[:1], clusters[:1], adversary=False).fixed.shape[-1]
-    grads = [torch.func.grad(fixed)(X, k).abs() for k in range(n_outputs)]
-    return {"gradient": torch.stack(grads).mean(0)}
 
 
 def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:

@@ -20,7 +20,7 @@ from armed.losses import Objective
 from armed.method import Method, Rows
 from armed.models import MLP
 from armed.programs import Program
-from armed.stack import Stack, cluster_logits, input_gradients, predictions
+from armed.stack import Stack, cluster_logits, predictions
 from armed.training import StackFit, Training, fit_stack
 
 
@@ -142,17 +142,17 @@ class StackMethod(Method):
         X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         population = [np.full(len(r), -1) for r in ids]
-        outputs = self.stack_.evaluate(input_gradients, X, ids, population, index)
+        gradients = self.stack_.input_gradients(X, ids, population, index)
         frames = [
             pd.DataFrame(
                 {
                     "seed": seed,
                     "fold": fold,
                     "feature": self.feature_names_,
-                    "importance": out["gradient"].mean(0) * data.X[r].std(0),
+                    "importance": gradient.mean(0) * data.X[r].std(0),
                 }
             )
-            for (seed, fold), r, out in zip(keys, ids, outputs, strict=True)
+            for (seed, fold), r, gradient in zip(keys, ids, gradients, strict=True)
         ]
         return pd.concat(frames, ignore_index=True)
 

@@ -11,7 +11,6 @@ from armed import registry
 from armed.data import spirals
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits, make_splits
-from armed.method import parameters
 from armed.stack_method import StackMethod
 from benchmarks.cases import Size
 
@@ -41,15 +40,14 @@ def method(name: str, size: Size, engine: str, epochs: int) -> StackMethod:
     """An unfitted method that trains all replicas in one stack."""
     given = settings(name)
     cls = registry.load(registry.model(name).method)
-    how = {"engine": engine} if "engine" in parameters(cls) else {}
     return cls(
         study=STUDY,
         label="binary",
         network=given["network"] | {"hidden": [size.units] * 3},
         training=given["training"] | {"epochs": epochs},
         stack_size=size.replicas,
+        engine=engine,
         **given["main"],
-        **how,
     )
 
 

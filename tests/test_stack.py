@@ -9,7 +9,7 @@ from torch import nn
 
 import armed
 from armed.models import MLP, MixedEffects
-from armed.stack import Parameters, Pool, Stack, cluster_logits, input_gradients, predictions
+from armed.stack import Parameters, Pool, Stack, cluster_logits, predictions
 
 Q = 4
 
@@ -146,11 +146,11 @@ def test_adversary_outputs(stack, pool):
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_input_gradients_are_those_of_the_fixed_effects(pool, n_outputs):
     stack, (X, codes) = Stack.build(lambda: factory(n_outputs), [0, 1]), pool
-    (out,) = stack.evaluate(input_gradients, X, [np.arange(9)], [codes[:9]], [1])
+    (gradient,) = stack.input_gradients(X, [np.arange(9)], [codes[:9]], [1])
     x = X[:9].clone().requires_grad_()
     fixed = stack.replica(1)(x, None).fixed
     grads = [torch.autograd.grad(fixed[:, k].sum(), x, retain_graph=True)[0].abs() for k in range(n_outputs)]
-    np.testing.assert_allclose(out["gradient"], torch.stack(grads).mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(gradient, torch.stack(grads).mean(0), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 33, 97, 130])

@@ -9,6 +9,13 @@ import torch
 from torch import nn
 
 
+class _Bare(nn.Linear):
+    """A linear layer that draws no weights first; `nn.utils.skip_init` is slower and loads parts of torch's compiler."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 def dense(n_inputs: int, n_outputs: int) -> nn.Linear:
     """Dense layer with Glorot uniform weights and zero biases.
 
@@ -17,9 +24,7 @@ def dense(n_inputs: int, n_outputs: int) -> nn.Linear:
     """
     seed = int(torch.randint(2**62, ()))
     generator = torch.Generator().manual_seed(seed)
-    # Drawn over below, without a trace in the global generator; `skip_init` is slower and loads parts of torch's compiler.
-    with torch.random.fork_rng(devices=[]):
-        layer = nn.Linear(n_inputs, n_outputs)
+    layer = _Bare(n_inputs, n_outputs)
     limit = (6.0 / (n_inputs + n_outputs)) ** 0.5
     with torch.no_grad():
         layer.weight.copy_(limit * (2 * torch.rand(layer.weight.shape, generator=generator) - 1))
