@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch._decomp import core_aten_decompositions
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from armed.batching import replica_last
 from armed.epochs import Draws, eager_epoch, mean_loss
 from armed.errors import UnsupportedLayerError
-from armed.optimisers import Adam
+from armed.optimisers import Adam, step_size
 from armed.programs import Batch, Program, State
 from armed.stack import Parameters, Stack
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 # Steps compiled in this process: variants of a method, and the stacks of one fit, often share one.
 _COMPILED: dict[tuple, Callable] = {}
+_BY_STRUCTURE: dict[str, Callable] = {}
+# Attributes of any module, which do not tell one step from another.
+_OF_MODULES = {*vars(nn.Module()), "check_inputs"}
 
 
 def compiler() -> str | None:
@@ -76,11 +79,13 @@ def _run_epoch(step: Callable, state: State, program: Program, draws: Draws) -> 
     active = torch.from_numpy(draws.active()).to(state.stack.device)
     work, samples = _working_state(state), _sample_matrix(state)
     constant = [*tree_flatten(work)[0], *tree_flatten(state.hyper)[0]]
-    size = (len(samples), *ids.shape[1:])
+    taken = torch.arange(1, draws.longest + 1, dtype=torch.float64, device=state.stack.device)
+    sizes = step_size(state.hyper["learning_rate"], state.main.steps + taken[:, None])
+    shape = (len(samples), *ids.shape[1:])
     for i in range(draws.longest):
-        batch = samples.index_select(1, ids[i].reshape(-1)).view(size)
-        step(*constant, batch, noise[i], keep[i], active[i])
-    _take_back(state, work)
+        batch = samples.index_select(1, ids[i].reshape(-1)).view(shape)
+        step(*constant, sizes[i], batch, noise[i], keep[i], active[i])
+    _take_back(state, work, draws.n_steps)
     return mean_loss(work["total"], draws)
 
 
@@ -92,14 +97,27 @@ class _OneParameters(Parameters):
         self._bind()
 
 
+class _OneAdam(Adam):
+    """Of one replica in a traced step: with a step size that is given, as to compute it takes longer than the step itself."""
+
+    def __init__(self, parameters: Parameters, epsilon: float, moments: Mapping[str, Tensor], size: Tensor) -> None:
+        super().__init__(parameters, size, epsilon)
+        self.m, self.v = moments["m"], moments["v"]
+
+    def size(self) -> Tensor:
+        return self.learning_rate
+
+
 class _OneReplica(Stack):
     """Stands in for the stack while one replica's step is traced: nothing to map over."""
 
-    def __init__(self, stack: Stack, main: Tensor, adversary: Tensor | None, buffers: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, stack: Stack, buffers: dict[str, Tensor], *, main: Tensor, adversary: Tensor | None = None
+    ) -> None:
         self.module = stack.module
         self.main = _OneParameters(main, stack.main.shapes)
         self.adversary = None if adversary is None else _OneParameters(adversary, stack.adversary.shapes)
-        self.buffers = dict(buffers)
+        self.buffers = buffers
         self._tied = stack._tied
 
     def vmap(self, function: Callable, *args: object) -> object:
@@ -118,7 +136,7 @@ def _working_state(state: State) -> dict:
 
 def _of_optimiser(adam: Adam) -> dict[str, Tensor]:
     vectors = {"flat": adam.parameters.flat, "m": adam.m, "v": adam.v}
-    return {name: _last(adam.parameters.by_replica(t)) for name, t in vectors.items()} | {"steps": adam.steps.clone()}
+    return {name: _last(adam.parameters.by_replica(t)) for name, t in vectors.items()}
 
 
 def _last(t: Tensor) -> Tensor:
@@ -126,14 +144,14 @@ def _last(t: Tensor) -> Tensor:
     return t.detach().movedim(0, -1).contiguous().clone()
 
 
-def _take_back(state: State, work: dict) -> None:
+def _take_back(state: State, work: dict, n_steps: np.ndarray) -> None:
     """Write the results of an epoch into the stack and its optimisers."""
     for name in ("main", "adversary"):
         if name in work:
             adam = getattr(state, name)
             new = {k: adam.parameters.from_matrix(work[name][k].T) for k in ("flat", "m", "v")}
             adam.parameters.assign(new.pop("flat"))
-            adam.load(new | {"steps": work[name]["steps"]})
+            adam.load(new | {"steps": adam.steps + torch.from_numpy(n_steps).to(adam.steps)})
     state.alive = work["alive"]
     for name, b in state.stack.buffers.items():
         b.copy_(work["buffers"][name].movedim(-1, 0))
@@ -147,10 +165,50 @@ def _sample_matrix(state: State) -> Tensor:
 
 def _compile(state: State, program: Program, draws: Draws) -> Callable:
     """The compiled step; called with the tensors that `_one_step` takes, flattened, each with a replica axis at its end."""
+    known = _structure(state, program, draws)
+    if known is None or known not in _BY_STRUCTURE:
+        step = _traced_and_compiled(state, program, draws)
+        if known is None:
+            return step
+        _BY_STRUCTURE[known] = step
+    return _BY_STRUCTURE[known]
+
+
+def _structure(state: State, program: Program, draws: Draws) -> str | None:
+    """What tells two steps apart without tracing them; None where that cannot be told."""
+    modules = list(state.stack.module.named_modules())
+    said = [_said(vars(holder)) for holder in (*(m for _, m in modules), program)]
+    if None in said:
+        return None
+    kinds = [(name, id(type(m)), m.extra_repr()) for name, m in modules]
+    shapes = [(name, tuple(t.shape), name in state.stack.buffers) for name, t in state.stack.state_views().items()]
+    width, epsilon, device = draws.ids[0].shape[1], state.main.epsilon, str(state.stack.device)
+    return repr((kinds, id(type(program)), said, shapes, tuple(state.pool.X.shape[1:]), width, epsilon, device))
+
+
+def _said(value: object) -> str | None:
+    """Text that tells a value from others; None for kinds that do not show all that they are."""
+    if isinstance(value, Mapping):
+        parts = {k: _said(v) for k, v in value.items() if k not in _OF_MODULES}
+        return None if None in parts.values() else repr(parts)
+    if isinstance(value, tuple | list):
+        parts = [_said(v) for v in value]
+        return None if None in parts else repr(parts)
+    if isinstance(value, Tensor):
+        return repr(value.tolist()) if value.numel() < 1000 else None
+    if callable(value):
+        return str(id(value))
+    if isinstance(value, int | float | str | None) or type(value).__module__.split(".")[0] in ("armed", "baselines"):
+        return repr(value) if type(value).__repr__ is not object.__repr__ else type(value).__qualname__
+    return None
+
+
+def _traced_and_compiled(state: State, program: Program, draws: Draws) -> Callable:
     width = draws.ids[0].shape[1]
     work, hyper = (tree_map(lambda t: t[..., 0].clone(), t) for t in (_working_state(state), state.hyper))
     drawn = (torch.from_numpy(a[0]).to(state.stack.device) for a in (draws.noise[0], draws.keep[0]))
-    example = (work, hyper, _sample_matrix(state)[:, :width], *drawn, torch.ones_like(work["alive"]))
+    samples, size = _sample_matrix(state)[:, :width], hyper["learning_rate"].clone()
+    example = (work, hyper, size, samples, *drawn, torch.ones_like(work["alive"]))
     leaves, form = tree_flatten(example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own tracing and compiling; nothing a user could act on
@@ -176,34 +234,23 @@ def _one_step(state: State, program: Program) -> Callable:
     """The step of one replica as a function of tensors: what it works on, to what that has become."""
     shape, epsilon = state.pool.X.shape[1:], state.main.epsilon
 
-    def step(work: dict, hyper: dict, samples: Tensor, noise: Tensor, keep: Tensor, active: Tensor) -> dict:
+    def step(
+        work: dict, hyper: dict, size: Tensor, samples: Tensor, noise: Tensor, keep: Tensor, active: Tensor
+    ) -> dict:
         buffers = {name: b.clone() for name, b in work["buffers"].items()}
-        flat = [work[name]["flat"] if name in work else None for name in ("main", "adversary")]
-        one = _OneReplica(state.stack, *flat, buffers)
-        optimisers = [_optimiser(p, hyper, epsilon, work[n]) if p else None for n, p in _parameters(one)]
-        single = State(one, *optimisers, hyper, work["alive"])
+        names = [name for name in ("main", "adversary") if name in work]
+        one = _OneReplica(state.stack, buffers, **{name: work[name]["flat"] for name in names})
+        optimisers = {name: _OneAdam(getattr(one, name), epsilon, work[name], size) for name in names}
+        single = State(one, optimisers["main"], optimisers.get("adversary"), hyper, work["alive"])
         X = samples[:-2].T.reshape(-1, *shape)
         loss = program.step(single, Batch(X, samples[-2], samples[-1].long(), noise, keep, active))
-        result = {name: _results(getattr(single, name)) for name in ("main", "adversary") if name in work}
-        kept = {name: torch.where(active, b, work["buffers"][name]) for name, b in buffers.items()}
-        total = work["total"] + torch.where(active, loss, 0.0)
-        return {name: {**result, "alive": single.alive, "buffers": kept, "total": total}[name] for name in work}
+        result = {name: {"flat": a.parameters.flat, "m": a.m, "v": a.v} for name, a in optimisers.items()}
+        result["alive"] = single.alive
+        result["buffers"] = {name: torch.where(active, b, work["buffers"][name]) for name, b in buffers.items()}
+        result["total"] = work["total"] + torch.where(active, loss, 0.0)
+        return {name: result[name] for name in work}
 
     return step
-
-
-def _parameters(stack: Stack) -> list[tuple[str, Parameters | None]]:
-    return [("main", stack.main), ("adversary", stack.adversary)]
-
-
-def _optimiser(parameters: Parameters, hyper: dict[str, Tensor], epsilon: float, tensors: dict[str, Tensor]) -> Adam:
-    adam = Adam(parameters, hyper["learning_rate"], epsilon)
-    adam.m, adam.v, adam.steps = tensors["m"], tensors["v"], tensors["steps"]
-    return adam
-
-
-def _results(adam: Adam) -> dict[str, Tensor]:
-    return {"flat": adam.parameters.flat, "m": adam.m, "v": adam.v, "steps": adam.steps}
 
 
 def _traced(step: Callable, leaves: list[Tensor], form: object) -> fx.GraphModule:

@@ -10,6 +10,11 @@ from armed.stack import Parameters
 BETA1, BETA2 = 0.9, 0.999
 
 
+def step_size(learning_rate: Tensor, steps: Tensor) -> Tensor:
+    """Learning rate with the bias corrections of Adam's step number `steps` (float64, from 1; NaN at 0)."""
+    return learning_rate * (torch.sqrt(1 - BETA2**steps) / (1 - BETA1**steps)).to(learning_rate.dtype)
+
+
 class Adam:
     """Adam as Keras has it (Kingma & Ba's "epsilon hat" form).
 
@@ -59,16 +64,19 @@ class Adam:
         parameters = self.parameters
         finite = torch.isfinite(parameters.by_replica(gradient)).all(-1)
         moves = finite if active is None else finite & active
-        steps = self.steps + moves
-        size = self.learning_rate * (torch.sqrt(1 - BETA2**steps) / (1 - BETA1**steps)).to(self.m.dtype)
+        self.steps = self.steps + moves
+        size = self.size()
         m = torch.lerp(self.m, gradient, 1 - BETA1)
         v = BETA2 * self.v + (1 - BETA2) * gradient * gradient
         flat = parameters.flat - parameters.spread(size) * m / (v.sqrt() + self.epsilon)
         moved = parameters.spread(moves)
         parameters.assign(torch.where(moved, flat, parameters.flat))
         self.m, self.v = torch.where(moved, m, self.m), torch.where(moved, v, self.v)
-        self.steps = steps
         return finite
+
+    def size(self) -> Tensor:
+        """(R,) learning rate with the bias corrections of the step that is being taken."""
+        return step_size(self.learning_rate, self.steps)
 
     def state(self) -> dict[str, Tensor]:
         return {"m": self.m.clone(), "v": self.v.clone(), "steps": self.steps.clone()}
