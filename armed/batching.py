@@ -189,7 +189,7 @@ def _at_index(call: _Call) -> object:
     return call.emit(*args)
 
 
-@rule("sum", "mean", "amax", "amin", "any", "all", "prod")
+@rule("sum", "mean", "amax", "amin", "any", "all")
 def _reduced(call: _Call) -> object:
     name = call.target.overloadpacket.__name__
     given = call.args[1] if len(call.args) > 1 else None

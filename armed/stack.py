@@ -204,7 +204,7 @@ class Stack:
                     "would depend on the others of its stack. Of random layers nn.Dropout can be used, as a module of its own "
                     "(its draws come from each replica's generator); F.dropout and other forms of dropout cannot."
                 ) from error
-            if "atching rule" not in str(error):
+            if "atching rule" not in str(error) and "not yet support" not in str(error):
                 raise
             raise UnsupportedLayerError(
                 "A layer of the network cannot be trained in a stack of replicas, because torch.func.vmap has no rule for "
