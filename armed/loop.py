@@ -81,13 +81,8 @@ def train(
     else it has none, and its weights end as NaN.
     """
     codes = data.codes(levels)
-    hyper = _hyper_tensors(stack, program, training, values)
-    optimisers = [
-        Adam(p, hyper["learning_rate"], training.epsilon) if p else None for p in (stack.main, stack.adversary)
-    ]
-    pool = Pool.of(data.X, data.y, codes, str(stack.device))
-    alive = torch.ones(stack.size, dtype=torch.bool, device=stack.device)
-    state = State(stack, *optimisers, hyper, alive, pool, [f.train for f in folds], seeds)
+    state = _state(stack, Pool.of(data.X, data.y, codes, str(stack.device)), program, training, values)
+    state.rows, state.seeds = [f.train for f in folds], seeds
     stopping = None
     if training.patience is not None and any(len(f.validation) for f in folds):
         stopping = EarlyStopping(stack, training.patience, training.monitor)
@@ -120,6 +115,16 @@ def train(
     program.finish(state)
     whole = _whole(history)
     return whole, _diverged(stack, whole)
+
+
+def _state(stack: Stack, pool: Pool, program: Program, training, values: dict[str, list[float]]) -> State:
+    """The stack with its optimisers and hyperparameters, before the first step."""
+    hyper = _hyper_tensors(stack, program, training, values)
+    optimisers = [
+        Adam(p, hyper["learning_rate"], training.epsilon) if p else None for p in (stack.main, stack.adversary)
+    ]
+    alive = torch.ones(stack.size, dtype=torch.bool, device=stack.device)
+    return State(stack, *optimisers, hyper, alive, pool)
 
 
 def _epochs(first: int, n_epochs: int, label: str) -> Iterable[int]:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from armed.engines import SMALL_NETWORK
 from armed.errors import UnsupportedLayerError
+from armed.stack_sizes import SMALL_NETWORK
 
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
 _EVALUATION_FLOATS = 2e7

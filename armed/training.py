@@ -19,13 +19,14 @@ from torch import nn
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
-from armed.engines import MEMORY_MB, blocks, compiles, epoch_runner, filling, fitting, replica_bytes
+from armed.engines import compiles, epoch_runner
 from armed.errors import ConfigError, DataError, Problems, did_you_mean
 from armed.loop import train as train_stack
 from armed.losses import Objective, check_hyper
 from armed.programs import Program
 from armed.reproducibility import derive_seed
 from armed.stack import Stack
+from armed.stack_sizes import MEMORY_MB, blocks, filling, fitting, replica_bytes
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,8 @@ RECORDS = {
     "results",
 }  # ids, errors, seeds and tables
 NETWORKS = {"errors", "layers", "losses", "models"}
-TRAINING = RECORDS | NETWORKS | {"data", "metrics", "optimisers", "stack", "programs", "loop", "training"}
+STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "stack", "optimisers", "programs", "batching"}
+TRAINING = STACKS | {"epochs", "compiled", "engines", "loop", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "statistics", "scoring", "comparison", "associations", "data"}
 SHOWING = TABLES | {"config", "plotting", "findings", "tables"}
@@ -56,10 +57,15 @@ MAY_IMPORT = {
     "layers": {"errors", "layers"},
     "losses": {"errors"},
     "models": NETWORKS,
-    "stack": TRAINING,
-    "optimisers": TRAINING,
-    "programs": TRAINING,
-    "loop": TRAINING,
+    "stack_sizes": set(),
+    "stack": STACKS,
+    "optimisers": STACKS,
+    "programs": STACKS,
+    "batching": set(),
+    "epochs": STACKS,
+    "compiled": STACKS | {"epochs"},
+    "engines": STACKS | {"epochs", "compiled"},
+    "loop": STACKS | {"epochs"},
     "training": TRAINING,
     "method": RECORDS | {"data"},
     "stack_method": TRAINING | {"method"},

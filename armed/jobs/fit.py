@@ -32,6 +32,7 @@ def fit(
     *,
     device: str,
     stack_size: int,
+    engine: str = "auto",
 ) -> None:
     """Fit a model in a study: each of its variants on the main data, and its main settings on each variant of the data.
 
@@ -52,13 +53,15 @@ def fit(
         Folder where an interrupted training continues from.
     device : {"cpu", "cuda"}
     stack_size : int
-        Replicas trained together.
+        Replicas trained together, at most.
+    engine : {"auto", "eager", "compiled"}
+        See `armed.fit_stack`.
     """
     entry = registry.model(settings["model"])
     common = {"study": settings["study"], "label": "binary"}
     if entry.engine == "stack":
         common |= {key: settings[key] for key in ("network", "training")}
-        common |= {"device": device, "stack_size": stack_size}
+        common |= {"device": device, "stack_size": stack_size, "engine": engine}
     study_data, main = StudyData.load(data), settings["variants"]["main"]
     jobs = [
         (name, registry.load(entry.method), {**common, **settings["variants"].get(model_variant, main)}, data_variant)
@@ -77,10 +80,11 @@ def fit_cluster_inference(
     *,
     device: str,
     stack_size: int,
+    engine: str = "auto",
 ) -> None:
     """Fit a study's Z-predictor on each variant of its data; arguments as for `fit`."""
     common = {key: settings[key] for key in ("study", "network", "training", "validation_fraction")}
-    common |= {"device": device, "stack_size": stack_size}
+    common |= {"device": device, "stack_size": stack_size, "engine": engine}
     study_data = StudyData.load(data)
     method = registry.load(CLUSTER_INFERENCE)
     jobs = [(variant, method, common, variant) for variant in study_data.parts]
@@ -127,6 +131,7 @@ def _fit_all(
             "settings": settings,
             "source_digest": code,
             "device": jobs[0][2].get("device", "cpu"),
+            "engine": jobs[0][2].get("engine"),
             "environment": environment(),
             "seconds": timings,
             "wall_seconds": round(time.time() - started, 2),

@@ -16,5 +16,6 @@ job(
     Path(snakemake.output[0]),
     Path(snakemake.params.checkpoints),
     device=snakemake.config["device"],
+    engine=snakemake.config["engine"],
     stack_size=snakemake.config["studies"][snakemake.wildcards.study]["stack_size"],
 )

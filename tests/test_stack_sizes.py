@@ -11,7 +11,7 @@ from tiny_training import DATA, SIZES, assert_same, network, only, ragged_splits
 from torch import nn
 
 import armed
-from armed import engines
+from armed import stack_sizes
 from armed.errors import ConfigError, UnsupportedLayerError
 from armed.methods import ARMED
 from armed.models import MLP, MixedEffects
@@ -23,24 +23,24 @@ from baselines.mldg import MLDG
 
 def test_blocks_cover_all_replicas_once():
     for n, size, together in [(1, 8, False), (70, 32, False), (70, 32, True), (600, 1000, True), (96, 32, True)]:
-        parts = engines.blocks(n, size, network(), together)
+        parts = stack_sizes.blocks(n, size, network(), together)
         covered = [i for part, _ in parts for i in range(part.start, part.stop)]
         assert covered == list(range(n))
         sizes = [part.stop - part.start + copies for part, copies in parts]
         if together:
-            assert set(sizes) == {min(size, engines.CACHED)}  # one graph for all
+            assert set(sizes) == {min(size, stack_sizes.CACHED)}  # one graph for all
         else:
-            assert all(s % engines.LANES == 0 for s in sizes)
+            assert all(s % stack_sizes.LANES == 0 for s in sizes)
 
 
 def test_large_networks_are_not_filled_up():
-    assert engines.filling(3, nn.Linear(500, 500)) == 0
+    assert stack_sizes.filling(3, nn.Linear(500, 500)) == 0
 
 
 class TestMemory:
     def test_a_stack_over_the_budget_is_split_into_stacks_that_give_the_same(self, caplog):
         splits, training = ragged_splits(12), Training(epochs=2, batch_size=8)
-        each = engines.replica_bytes(network(), (2,), 8, 7)
+        each = stack_sizes.replica_bytes(network(), (2,), 8, 7)
         whole = fit_stack(network, DATA, splits, training=training)
         with caplog.at_level(logging.INFO):
             parts = fit_stack(network, DATA, splits, training=training, memory_mb=5.5 * each / 2**20)
@@ -49,7 +49,7 @@ class TestMemory:
             assert_same(whole.stack.state(), r, parts.stack.state(), r)
 
     def test_one_replica_is_always_trained(self):
-        assert engines.fitting(256, 1.0, 2**30) == 1
+        assert stack_sizes.fitting(256, 1.0, 2**30) == 1
 
     @pytest.mark.parametrize("width", [8, 64])
     def test_the_estimate_is_of_the_order_of_what_is_used(self, width):
@@ -58,7 +58,7 @@ class TestMemory:
 
         replicas, batch = 32, 64
         net = network((width, width, width))
-        each = engines.replica_bytes(net, (2,), batch, 0)
+        each = stack_sizes.replica_bytes(net, (2,), batch, 0)
         largest = {"total": 0, "peak": 0}
 
         class Count(TorchDispatchMode):
