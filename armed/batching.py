@@ -42,10 +42,10 @@ def replica_last(traced: fx.GraphModule, n_replicas: int) -> fx.GraphModule:
     torch.fx.GraphModule
         Inputs and outputs as those of `traced`, each with an axis of `n_replicas` at its end.
     """
-    return _ReplicaLast(traced, n_replicas).transform()
+    return ReplicaLast(traced, n_replicas).transform()
 
 
-class _ReplicaLast(fx.Transformer):
+class ReplicaLast(fx.Transformer):
     """Rewrites a graph node by node."""
 
     def __init__(self, traced: fx.GraphModule, n_replicas: int) -> None:
@@ -83,7 +83,7 @@ class _ReplicaLast(fx.Transformer):
 class _Call:
     """One operation: its arguments for one replica (`nodes`, with the shapes they had) and for all (`args`)."""
 
-    def __init__(self, graph: _ReplicaLast, target: torch._ops.OpOverload, args: tuple, kwargs: dict) -> None:
+    def __init__(self, graph: ReplicaLast, target: torch._ops.OpOverload, args: tuple, kwargs: dict) -> None:
         self.graph, self.target, self.args, self.kwargs = graph, target, args, kwargs
         self.nodes = graph.node.args
         self.n = graph.n_replicas

@@ -7,39 +7,38 @@ one entry a replica. Results differ from those of the eager engine by rounding.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType, FunctionType
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch._decomp import core_aten_decompositions
-from torch.func import functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from armed.batching import replica_last
+from armed import step_cache
+from armed.batching import ReplicaLast, replica_last
 from armed.epochs import Draws, eager_epoch, mean_loss
 from armed.errors import UnsupportedLayerError
+from armed.layers.random_effects import RandomEffects
+from armed.losses import Objective
 from armed.optimisers import Adam, step_size
 from armed.programs import Batch, Program, State
 from armed.stack import Parameters, Stack
 
 log = logging.getLogger(__name__)
 
-# Steps compiled in this process: variants of a method, and the stacks of one fit, often share one.
-_COMPILED: dict[tuple, Callable] = {}
-_BY_STRUCTURE: dict[str, Callable] = {}
+# Steps of this process: variants of a method, and the stacks of one fit, often share one.
+_STEPS: dict[str, Callable] = {}
 # Attributes of any module, which do not tell one step from another.
 _OF_MODULES = {*vars(nn.Module()), "check_inputs"}
 
 
 def compiler() -> str | None:
     """Path of the C++ compiler that compiled steps for the processor need; None where there is none."""
-    from torch._inductor import config
-
-    named = config.cpp.cxx if isinstance(config.cpp.cxx, tuple | list) else (config.cpp.cxx,)
+    named = (os.environ.get("CXX"), "g++", "clang++")  # as torch looks for it
     return next((path for name in named if name and (path := shutil.which(name))), None)
 
 
@@ -87,6 +86,10 @@ def _run_epoch(step: Callable, state: State, program: Program, draws: Draws) -> 
         step(*constant, sizes[i], batch, noise[i], keep[i], active[i])
     _take_back(state, work, draws.n_steps)
     return mean_loss(work["total"], draws)
+
+
+# Whose modules every step is traced from, beside those of the network and the program.
+_TRACED_FROM = (State, Stack, Adam, CompiledEpochs, Objective, RandomEffects, ReplicaLast)
 
 
 class _OneParameters(Parameters):
@@ -165,25 +168,33 @@ def _sample_matrix(state: State) -> Tensor:
 
 def _compile(state: State, program: Program, draws: Draws) -> Callable:
     """The compiled step; called with the tensors that `_one_step` takes, flattened, each with a replica axis at its end."""
-    known = _structure(state, program, draws)
-    if known is None or known not in _BY_STRUCTURE:
-        step = _traced_and_compiled(state, program, draws)
-        if known is None:
-            return step
-        _BY_STRUCTURE[known] = step
-    return _BY_STRUCTURE[known]
+    structure = _structure(state, program, draws)
+    if structure is None or (structure not in _STEPS and (found := step_cache.known(structure)) is None):
+        found = _traced_and_compiled(state, program, draws, structure)
+    if structure is None:
+        return found
+    return _STEPS.setdefault(structure, found) if structure not in _STEPS else _STEPS[structure]
 
 
 def _structure(state: State, program: Program, draws: Draws) -> str | None:
     """What tells two steps apart without tracing them; None where that cannot be told."""
     modules = list(state.stack.module.named_modules())
-    said = [_said(vars(holder)) for holder in (*(m for _, m in modules), program)]
-    if None in said:
+    holders = [*(m for _, m in modules), program]
+    said = [_said(vars(holder)) for holder in holders]
+    written = step_cache.sources(
+        {*map(type, holders), State, Stack, Adam, CompiledEpochs, Objective, RandomEffects, ReplicaLast}
+    )
+    if None in said or written is None:
         return None
-    kinds = [(name, id(type(m)), m.extra_repr()) for name, m in modules]
+    kinds = [(name, _name(type(m)), m.extra_repr()) for name, m in modules]
     shapes = [(name, tuple(t.shape), name in state.stack.buffers) for name, t in state.stack.state_views().items()]
     width, epsilon, device = draws.ids[0].shape[1], state.main.epsilon, str(state.stack.device)
-    return repr((kinds, id(type(program)), said, shapes, tuple(state.pool.X.shape[1:]), width, epsilon, device))
+    parts = (kinds, _name(type(program)), said, shapes, tuple(state.pool.X.shape[1:]), width, epsilon, device)
+    return step_cache.digest(parts, sorted(state.hyper), written)
+
+
+def _name(thing: object) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}"
 
 
 def _said(value: object) -> str | None:
@@ -196,38 +207,27 @@ def _said(value: object) -> str | None:
         return None if None in parts else repr(parts)
     if isinstance(value, Tensor):
         return repr(value.tolist()) if value.numel() < 1000 else None
-    if callable(value):
-        return str(id(value))
-    if isinstance(value, int | float | str | None) or type(value).__module__.split(".")[0] in ("armed", "baselines"):
-        return repr(value) if type(value).__repr__ is not object.__repr__ else type(value).__qualname__
+    if isinstance(value, FunctionType | BuiltinFunctionType | type):
+        return _name(value) if str(value.__module__).split(".")[0] in step_cache.OURS else None
+    if isinstance(value, int | float | str | None):
+        return repr(value)
+    if type(value).__module__.split(".")[0] in step_cache.OURS[:2]:
+        return repr(value) if type(value).__repr__ is not object.__repr__ else _name(type(value))
     return None
 
 
-def _traced_and_compiled(state: State, program: Program, draws: Draws) -> Callable:
+def _traced_and_compiled(state: State, program: Program, draws: Draws, structure: str | None) -> Callable:
     width = draws.ids[0].shape[1]
     work, hyper = (tree_map(lambda t: t[..., 0].clone(), t) for t in (_working_state(state), state.hyper))
     drawn = (torch.from_numpy(a[0]).to(state.stack.device) for a in (draws.noise[0], draws.keep[0]))
     samples, size = _sample_matrix(state)[:, :width], hyper["learning_rate"].clone()
-    example = (work, hyper, size, samples, *drawn, torch.ones_like(work["alive"]))
-    leaves, form = tree_flatten(example)
+    leaves, form = tree_flatten((work, hyper, size, samples, *drawn, torch.ones_like(work["alive"])))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own tracing and compiling; nothing a user could act on
         traced = _traced(_one_step(state, program), leaves, form)
         batched = _in_place(replica_last(traced, state.stack.size), len(tree_flatten(work)[0]))
-        key = _fingerprint(batched, leaves, state)
-        if key not in _COMPILED:
-            log.info("Compiling the step of %d replicas.", state.stack.size)
-            step = torch.compile(batched, fullgraph=True, dynamic=False)
-            step(*(t.unsqueeze(-1).expand(*t.shape, state.stack.size).contiguous() for t in leaves))
-            _COMPILED[key] = step
-    return _COMPILED[key]
-
-
-def _fingerprint(module: fx.GraphModule, leaves: list[Tensor], state: State) -> tuple:
-    """What two steps must share to be the same: the graph, its constants, the inputs' shapes, where they are."""
-    constants = [(name, t.dtype, t.cpu().numpy().tobytes()) for name, t in module.named_buffers()]
-    inputs = [(t.shape, t.dtype) for t in leaves]
-    return module.code, repr(constants), repr(inputs), state.stack.size, str(state.stack.device)
+        example = tuple(t.unsqueeze(-1).expand(*t.shape, state.stack.size).contiguous() for t in leaves)
+        return step_cache.compiled(batched, example, structure)
 
 
 def _one_step(state: State, program: Program) -> Callable:
@@ -255,6 +255,9 @@ def _one_step(state: State, program: Program) -> Callable:
 
 def _traced(step: Callable, leaves: list[Tensor], form: object) -> fx.GraphModule:
     """Graph of ATen operations without changes in place."""
+    from torch._decomp import core_aten_decompositions  # a second to import, and seldom needed
+    from torch.func import functionalize
+    from torch.fx.experimental.proxy_tensor import make_fx
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         return tree_flatten(step(*tree_unflatten(tensors, form)))[0]

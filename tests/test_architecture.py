@@ -31,7 +31,7 @@ RECORDS = {
 }  # ids, errors, seeds and tables
 NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "stack", "optimisers", "programs", "batching"}
-TRAINING = STACKS | {"epochs", "compiled", "engines", "loop", "training"}
+TRAINING = STACKS | {"epochs", "step_cache", "compiled", "engines", "loop", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "statistics", "scoring", "comparison", "associations", "data"}
 SHOWING = TABLES | {"config", "plotting", "findings", "tables"}
@@ -62,8 +62,9 @@ MAY_IMPORT = {
     "optimisers": STACKS,
     "programs": STACKS,
     "batching": set(),
+    "step_cache": {"files"},
     "epochs": STACKS,
-    "compiled": STACKS | {"epochs"},
+    "compiled": STACKS | {"epochs", "step_cache"},
     "engines": STACKS | {"epochs", "compiled"},
     "loop": STACKS | {"epochs"},
     "training": TRAINING,

@@ -204,13 +204,15 @@ class TestStructure:
     def test_other_weights_have_the_same(self):
         assert self.of(network) == self.of(network) is not None
 
+    def test_classes_of_others_have_none(self):
+        assert self.of(residual) is None
+
     @pytest.mark.parametrize(
         ("factory", "settings"),
         [
             (lambda: network((4, 4, 5)), {}),
             (lambda: network(slopes="hidden.1"), {}),
             (normalised, {}),
-            (residual, {}),
             (network, {"class_weights": (1.0, 2.0)}),
         ],
     )
@@ -223,6 +225,7 @@ class TestStructure:
             net.slope = slope
             return MixedEffects(net, len(SIZES))
 
+        assert self.of(lambda: factory(0.1)) == self.of(lambda: factory(0.1)) is not None
         assert self.of(lambda: factory(0.1)) != self.of(lambda: factory(0.2))
         assert self.of(lambda: factory(object())) is None
 
