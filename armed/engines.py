@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", "compiled")
-# Compiling takes 5 to 30 s; below this many steps times replicas the eager engine is done before.
+# Compiling takes 10 to 20 s; below this many steps times replicas the eager engine is done before.
 WORTH_COMPILING = 200_000
 
 

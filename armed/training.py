@@ -221,8 +221,9 @@ def fit_stack(
         Replicas trained together, at most; more are split into stacks. Changes no result of the eager engine, and rounding
         only of the compiled one.
     engine : {"auto", "eager", "compiled"}
-        "eager": one operation after another; a replica is bit for bit the replica trained alone. "compiled": ten times
-        faster after 5 to 30 s of compiling (once; kept in torch's cache), equal up to rounding; needs a C++ compiler.
+        "eager": one operation after another; a replica is bit for bit the replica trained alone. "compiled": about eight
+        times faster after 10 to 20 s of compiling (once; kept on disk, see `armed.step_cache`), equal up to rounding; needs
+        a C++ compiler.
         "auto": compiled where there is a compiler and the training is long enough.
     memory_mb : float
         Budget for the memory of a stack. One that would not fit, by an estimate made before training, is split.

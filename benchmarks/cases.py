@@ -12,7 +12,7 @@ LEVELS = {
     "samples": (1_000, 3_000, 10_000, 30_000, 100_000),
     "clusters": (5, 10, 20, 50, 100),
     "features": (2, 10, 30, 100),
-    "units": (4, 8, 16, 32, 64),
+    "units": (4, 8, 16, 32),
 }
 """Levels of each factor in the scaling curves."""
 
