@@ -62,7 +62,7 @@ class CompiledEpochs:
                 step = _compile(state, program, draws)
                 self._run = lambda *epoch: _run_epoch(step, *epoch)
             except Exception as error:
-                reason = str(error).strip().splitlines()[0]
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 if not self.or_eager:
                     raise UnsupportedLayerError(
                         f"The training step of this network cannot be compiled ({reason}). Take engine='eager'."
@@ -169,11 +169,13 @@ def _sample_matrix(state: State) -> Tensor:
 def _compile(state: State, program: Program, draws: Draws) -> Callable:
     """The compiled step; called with the tensors that `_one_step` takes, flattened, each with a replica axis at its end."""
     structure = _structure(state, program, draws)
-    if structure is None or (structure not in _STEPS and (found := step_cache.known(structure)) is None):
-        found = _traced_and_compiled(state, program, draws, structure)
-    if structure is None:
-        return found
-    return _STEPS.setdefault(structure, found) if structure not in _STEPS else _STEPS[structure]
+    if structure in _STEPS:
+        return _STEPS[structure]
+    step = step_cache.known(structure) if structure is not None else None
+    step = step or _traced_and_compiled(state, program, draws, structure)
+    if structure is not None:
+        _STEPS[structure] = step
+    return step
 
 
 def _structure(state: State, program: Program, draws: Draws) -> str | None:

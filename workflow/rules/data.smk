@@ -1,9 +1,6 @@
 rule simulate:
     output:
         "results/data/{study}.npz",
-    params:
-        settings=data_settings,
-        code=data_code,
     log:
         "results/logs/simulate/{study}.log",
     benchmark:
@@ -14,6 +11,9 @@ rule simulate:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        settings=data_settings,
+        code=data_code,
     message:
         "Simulating the data of {wildcards.study}."
     script:
@@ -25,9 +25,6 @@ rule split:
         "results/data/{study}.npz",
     output:
         "results/splits/{study}.parquet",
-    params:
-        settings=split_settings,
-        code=code("armed.jobs.data"),
     log:
         "results/logs/split/{study}.log",
     benchmark:
@@ -38,6 +35,9 @@ rule split:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        settings=split_settings,
+        code=code("armed.jobs.data"),
     message:
         "Making the folds of {wildcards.study}."
     script:

@@ -4,11 +4,6 @@ rule fit:
         splits="results/splits/{study}.parquet",
     output:
         directory("results/runs/{study}/{model}"),
-    params:
-        settings=model_settings,
-        method=method,
-        code=fit_code,
-        checkpoints="results/checkpoints/{study}/{model}",
     log:
         "results/logs/fit/{study}/{model}.log",
     benchmark:
@@ -20,6 +15,11 @@ rule fit:
         mem_mb=2000,
         runtime=60,
         gpu=int(config["device"] == "cuda"),
+    params:
+        settings=model_settings,
+        method=method,
+        code=fit_code,
+        checkpoints="results/checkpoints/{study}/{model}",
     message:
         "Fitting {wildcards.model} on {wildcards.study}."
     script:
@@ -29,15 +29,15 @@ rule fit:
 use rule fit as infer_clusters with:
     output:
         directory("results/runs/{study}/cluster_inference"),
+    log:
+        "results/logs/infer_clusters/{study}.log",
+    benchmark:
+        "results/timings/infer_clusters/{study}.tsv"
     params:
         settings=inference_settings,
         method="armed.cluster_inference:ClusterInference",
         code=code("armed.jobs.fit", "armed.cluster_inference"),
         checkpoints="results/checkpoints/{study}/cluster_inference",
-    log:
-        "results/logs/infer_clusters/{study}.log",
-    benchmark:
-        "results/timings/infer_clusters/{study}.tsv"
     message:
         "Fitting the Z-predictor of {wildcards.study}."
 
@@ -56,12 +56,6 @@ rule predict:
         thresholds="results/parts/{study}/{model}/thresholds.tsv",
         importance="results/parts/{study}/{model}/importance.tsv",
         random_effects="results/parts/{study}/{model}/random_effects.tsv",
-    params:
-        settings=model_settings,
-        method=method,
-        scored=scored,
-        unseen_seeds=config["predictions"]["unseen_seeds"],
-        code=predict_code,
     log:
         "results/logs/predict/{study}/{model}.log",
     benchmark:
@@ -72,6 +66,12 @@ rule predict:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=model_settings,
+        method=method,
+        scored=scored,
+        unseen_seeds=config["predictions"]["unseen_seeds"],
+        code=predict_code,
     message:
         "Predicting with {wildcards.model} on {wildcards.study}, and scoring."
     script:

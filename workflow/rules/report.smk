@@ -5,9 +5,6 @@ rule figures:
         "results/data/{study}.npz",
     output:
         touch("results/figures/.{study}.done"),
-    params:
-        config=config,
-        code=code("armed.plotting.draw"),
     log:
         "results/logs/figures/{study}.log",
     benchmark:
@@ -18,6 +15,9 @@ rule figures:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        config=config,
+        code=code("armed.plotting.draw"),
     message:
         "Drawing the figures of {wildcards.study}."
     script:
@@ -33,9 +33,6 @@ rule report:
     output:
         report="results/report.html",
         tables=directory("results/tables"),
-    params:
-        config=config,
-        code=code("armed.report"),
     log:
         "results/logs/report.log",
     benchmark:
@@ -46,6 +43,9 @@ rule report:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        config=config,
+        code=code("armed.report"),
     message:
         "Writing the tables and the report."
     script:

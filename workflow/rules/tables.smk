@@ -3,8 +3,6 @@ rule collect:
         unpack(parts),
     output:
         **{table: f"results/{table}.tsv" for table in TABLES},
-    params:
-        code=code("armed.jobs.collect"),
     log:
         "results/logs/collect.log",
     benchmark:
@@ -15,6 +13,8 @@ rule collect:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("armed.jobs.collect"),
     message:
         "Putting the tables of all models together."
     script:
@@ -26,8 +26,6 @@ rule tuning:
         tuned_runs,
     output:
         "results/tuning.tsv",
-    params:
-        code=code("armed.jobs.tuning"),
     log:
         "results/logs/tuning.log",
     benchmark:
@@ -38,6 +36,8 @@ rule tuning:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        code=code("armed.jobs.tuning"),
     message:
         "Collecting the searches for hyperparameters."
     script:
@@ -55,9 +55,6 @@ rule summarise:
         comparison="results/comparison.tsv",
         paired_tests="results/paired_tests.tsv",
         deconfounding="results/deconfounding.tsv",
-    params:
-        config=config,
-        code=code("armed.jobs.collect"),
     log:
         "results/logs/summarise.log",
     benchmark:
@@ -68,6 +65,9 @@ rule summarise:
     resources:
         mem_mb=4000,
         runtime=20,
+    params:
+        config=config,
+        code=code("armed.jobs.collect"),
     message:
         "Summarising, testing and comparing with the published numbers."
     script:
