@@ -227,9 +227,9 @@ def _traced_and_compiled(state: State, program: Program, draws: Draws, structure
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own tracing and compiling; nothing a user could act on
         traced = _traced(_one_step(state, program), leaves, form)
-        batched = _in_place(replica_last(traced, state.stack.size), len(tree_flatten(work)[0]))
         example = tuple(t.unsqueeze(-1).expand(*t.shape, state.stack.size).contiguous() for t in leaves)
-        return step_cache.compiled(batched, example, structure)
+        batched = _plain(replica_last(traced, state.stack.size), example)
+        return step_cache.compiled(_in_place(batched, len(tree_flatten(work)[0])), example, structure)
 
 
 def _one_step(state: State, program: Program) -> Callable:
@@ -265,11 +265,34 @@ def _traced(step: Callable, leaves: list[Tensor], form: object) -> fx.GraphModul
         return tree_flatten(step(*tree_unflatten(tensors, form)))[0]
 
     # Twice: gradients are traced first, what changes in place (running statistics) is written out after.
-    traced = make_fx(flat)(*leaves)
-    traced = make_fx(functionalize(traced), decomposition_table=core_aten_decompositions())(*leaves)
+    table = core_aten_decompositions() | {torch.ops.aten.native_batch_norm.default: _batch_norm}
+    traced = make_fx(flat, decomposition_table=table)(*leaves)
+    traced = make_fx(functionalize(traced), decomposition_table=table)(*leaves)
     traced.graph.eliminate_dead_code()
     traced.recompile()
     return traced
+
+
+def _batch_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor | None, variance: Tensor | None, *how: object
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch normalisation that changes its running statistics by operations of their own; torch's changes them untold."""
+    if mean is None:
+        return torch.ops.aten._native_batch_norm_legit.no_stats(x, weight, bias, *how)
+    out, *saved, new_mean, new_variance = torch.ops.aten._native_batch_norm_legit_functional(
+        x, weight, bias, mean, variance, *how
+    )
+    mean.copy_(new_mean)
+    variance.copy_(new_variance)
+    return (out, *saved)
+
+
+def _plain(module: fx.GraphModule, example: tuple[Tensor, ...]) -> fx.GraphModule:
+    """Write out the operations that `armed.batching` left to vmap, which torch's export cannot do."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    mapped = [n for n in module.graph.nodes if getattr(n.target, "__module__", None) == replica_last.__module__]
+    return make_fx(module)(*example) if mapped else module
 
 
 def _in_place(module: fx.GraphModule, n_state: int) -> fx.GraphModule:

@@ -9,10 +9,10 @@ STACKS = ("eager", "compiled")
 ENGINES = ("plain", "sklearn", "mlp_classifier", *STACKS)
 LEVELS = {
     "replicas": (100, 300, 1000, 2000),
-    "samples": (1_000, 3_000, 10_000, 30_000, 100_000),
-    "clusters": (5, 10, 20, 50, 100),
-    "features": (2, 10, 30, 100),
-    "units": (4, 8, 16, 32),
+    "samples": (1_000, 10_000, 100_000),
+    "clusters": (5, 20, 100),
+    "features": (2, 10, 100),
+    "units": (4, 8, 32),
 }
 """Levels of each factor in the scaling curves."""
 
