@@ -29,7 +29,7 @@ _PARAMETER_COPIES, _ACTIVATION_COPIES = 12, 8
 def blocks(n_replicas: int, stack_size: int, module: nn.Module, compiled: bool) -> list[tuple[slice, int]]:
     """Cut a list of replicas into stacks.
 
-    Compiled stacks all have the same size, so that one graph serves them; the last is filled up.
+    Compiled stacks all have the same size, so that one graph serves them; the last is filled up where they do not divide.
 
     Returns
     -------
@@ -37,6 +37,8 @@ def blocks(n_replicas: int, stack_size: int, module: nn.Module, compiled: bool) 
         The replicas of each stack, and with how many copies to fill it up.
     """
     size = min(stack_size, CACHED) if compiled else stack_size
+    if compiled:
+        size = -(-n_replicas // -(-n_replicas // size))
     cuts = [slice(start, min(start + size, n_replicas)) for start in range(0, n_replicas, size)]
     if compiled:
         return [(c, size - (c.stop - c.start)) for c in cuts]
