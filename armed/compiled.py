@@ -183,9 +183,7 @@ def _structure(state: State, program: Program, draws: Draws) -> str | None:
     modules = list(state.stack.module.named_modules())
     holders = [*(m for _, m in modules), program]
     said = [_said(vars(holder)) for holder in holders]
-    written = step_cache.sources(
-        {*map(type, holders), State, Stack, Adam, CompiledEpochs, Objective, RandomEffects, ReplicaLast}
-    )
+    written = step_cache.sources({*map(type, holders), *_TRACED_FROM})
     if None in said or written is None:
         return None
     kinds = [(name, _name(type(m)), m.extra_repr()) for name, m in modules]

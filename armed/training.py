@@ -244,11 +244,11 @@ def fit_stack(
     example = plan.example() if chosen else None
     _check(data, chosen, program.objective.label, levels, training, example)
     settings, jobs = _jobs(chosen, hyper, assign, (*program.tunable(example), "learning_rate"))
-    steps = [-(-len(f.train) // training.batch_size) for f in chosen]
+    steps = [-(-len(f.train) // training.batch_size) for f, _ in jobs]
     stack_size = fitting(
         stack_size, memory_mb, replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
     )
-    compiled = compiles(engine, device, example, len(settings) * sum(steps) * training.epochs)
+    compiled = compiles(engine, device, example, sum(steps) * training.epochs)
     run_epoch = epoch_runner(compiled, engine)
     parts, points = [], []
     for number, (part, copies) in enumerate(blocks(len(jobs), stack_size, example, compiled)):
