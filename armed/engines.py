@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", "compiled")
-# Compiling takes 10 to 20 s; below this many steps times replicas the eager engine is done before.
-WORTH_COMPILING = 200_000
+# Compiling takes 10 to 20 s, once; below this many steps times replicas the eager engine needs no more than that.
+WORTH_COMPILING = 20_000
 
 
 def compiles(engine: str, device: str, module: nn.Module, replica_steps: int) -> bool:
