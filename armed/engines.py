@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", "compiled")
-# Compiling takes 10 to 20 s, once; below this many steps times replicas the eager engine needs no more than that.
-WORTH_COMPILING = 20_000
+# Compiling takes 10 to 20 s, once; so many steps one after another take the eager engine 5 to 25 s, each time.
+WORTH_COMPILING = 2_500
 
 
-def compiles(engine: str, device: str, module: nn.Module, replica_steps: int) -> bool:
+def compiles(engine: str, device: str, module: nn.Module, n_steps: int) -> bool:
     """Whether to train compiled.
 
     Parameters
@@ -28,8 +28,8 @@ def compiles(engine: str, device: str, module: nn.Module, replica_steps: int) ->
         "auto" compiles where there is a compiler, the network is small and the training long enough.
     device : str
     module : torch.nn.Module
-    replica_steps : int
-        Training steps, summed over replicas.
+    n_steps : int
+        Training steps that the eager engine would take one after another.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def compiles(engine: str, device: str, module: nn.Module, replica_steps: int) ->
         raise ConfigError(
             f"engine is '{engine}'; expected one of {', '.join(ENGINES)}.{did_you_mean(str(engine), ENGINES)}"
         )
-    worthwhile = replica_steps >= WORTH_COMPILING and n_parameters(module) <= SMALL_NETWORK
+    worthwhile = n_steps >= WORTH_COMPILING and n_parameters(module) <= SMALL_NETWORK
     if engine == "eager" or (engine == "auto" and not worthwhile):
         return False
     from armed.compiled import compiler  # takes a second to import

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +19,14 @@ from torch import nn
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.engines import compiles, epoch_runner
-from armed.errors import ConfigError, DataError, Problems, did_you_mean
+from armed.errors import ConfigError, DataError, Problems
 from armed.loop import train as train_stack
 from armed.losses import Objective, check_hyper
 from armed.programs import Program
+from armed.replicas import Replica, plan_replicas
 from armed.reproducibility import derive_seed
 from armed.stack import Stack
-from armed.stack_sizes import MEMORY_MB, blocks, filling, fitting, replica_bytes
+from armed.stack_sizes import MEMORY_MB, blocks, fitting, replica_bytes
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +74,6 @@ class Training:
         problems.raise_if_any()
 
 
-@dataclass(frozen=True)
-class Replica:
-    """One model of a stack: which seed, fold and setting (position in the product of `hyper`)."""
-
-    seed: int
-    fold: int
-    setting: int = 0
-
-
 @dataclass
 class StackFit:
     """Trained replicas.
@@ -128,6 +119,7 @@ def fit(
     objective: Objective | None = None,
     training: Training | None = None,
     seed: int = 0,
+    engine: str = "auto",
 ) -> Fit:
     """Train one model, starting from the weights it has; the model given is left as it is.
 
@@ -141,6 +133,8 @@ def fit(
         Loss weights and schedule; the defaults where not given.
     seed : int
         Fixes shuffling and posterior noise.
+    engine : {"auto", "eager", "compiled"}
+        See `fit_stack`.
 
     Returns
     -------
@@ -148,6 +142,8 @@ def fit(
 
     Raises
     ------
+    ConfigError, UnsupportedLayerError
+        If the engine is unknown or cannot train this network here.
     DataError
         If the data cannot be used, with all problems in one message.
     """
@@ -161,10 +157,15 @@ def fit(
     rows = np.arange(len(data))
     fold = Fold(seed, 0, rows[: len(train)], rows[len(train) :], rows[:0])
     _check(data, [fold], objective.label, levels, training, model)
-    copies = 1 + filling(1, model)
-    stack = Stack.of(copy.deepcopy(model), copies)
-    seeds = [derive_seed("train", "", seed)] * copies
-    history, diverged = train_stack(stack, data, [fold] * copies, levels, seeds, Program(objective), training, {}, None)
+    n_steps = -(-len(train) // training.batch_size) * training.epochs
+    compiled = compiles(engine, str(next(model.parameters()).device), model, n_steps)
+    ((_, filled),) = blocks(1, 1, model, compiled)
+    n = 1 + filled
+    stack, seeds = Stack.of(copy.deepcopy(model), n), [derive_seed("train", "", seed)] * n
+    run_epoch = epoch_runner(compiled, engine)
+    history, diverged = train_stack(
+        stack, data, [fold] * n, levels, seeds, Program(objective), training, {}, None, run_epoch
+    )
     if 0 in diverged:
         log.warning("The training %s.", diverged[0])
     return Fit(stack.replica(0), history[history["replica"] == 0].drop(columns=["replica", "fold"]), levels)
@@ -243,12 +244,13 @@ def fit_stack(
     plan = _Plan(factory, data, levels, program, training, study, shared_init, device)
     example = plan.example() if chosen else None
     _check(data, chosen, program.objective.label, levels, training, example)
-    settings, jobs = _jobs(chosen, hyper, assign, (*program.tunable(example), "learning_rate"))
+    settings, jobs = plan_replicas(chosen, hyper, assign, (*program.tunable(example), "learning_rate"))
     steps = [-(-len(f.train) // training.batch_size) for f, _ in jobs]
     stack_size = fitting(
         stack_size, memory_mb, replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
     )
-    compiled = compiles(engine, device, example, sum(steps) * training.epochs)
+    n_stacks = -(-len(jobs) // stack_size)
+    compiled = compiles(engine, device, example, n_stacks * max(steps) * training.epochs)
     run_epoch = epoch_runner(compiled, engine)
     parts, points = [], []
     for number, (part, copies) in enumerate(blocks(len(jobs), stack_size, example, compiled)):
@@ -311,44 +313,6 @@ def _train_part(
             log.warning("Seed %d, fold %d %s.", folds[r].seed, folds[r].fold, what)
     weights = {name: t[:n_own] for name, t in stack.state().items()}
     return weights, history.assign(setting=setting[history["replica"]]), notes
-
-
-def _jobs(
-    folds: list[Fold],
-    hyper: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None,
-    assign: Mapping[tuple[int, int], Mapping[str, float]] | None,
-    known: Sequence[str],
-) -> tuple[list[dict[str, float]], list[tuple[Fold, int]]]:
-    """All settings, checked, and which fold trains with which."""
-    problems = Problems(ConfigError, "the hyperparameters of the stack")
-    if assign is not None:
-        if hyper is not None:
-            problems.add("both hyper and assign are given; give one of them")
-        lacking = [(f.seed, f.fold) for f in folds if (f.seed, f.fold) not in assign]
-        if lacking:
-            problems.add(f"assign has no setting for seed {lacking[0][0]}, fold {lacking[0][1]}")
-        settings = [dict(assign.get((f.seed, f.fold), {})) for f in folds]
-        jobs = [(f, s) for s, f in enumerate(folds)]
-    else:
-        settings = _combinations(hyper or {}, problems) if not hyper or isinstance(hyper, Mapping) else list(hyper)
-        jobs = [(f, s) for s in range(len(settings)) for f in folds]
-    for name in dict.fromkeys(name for setting in settings for name in setting):
-        if name not in known:
-            problems.add(
-                f"'{name}' cannot differ between replicas.{did_you_mean(name, known)} Known: {', '.join(known)}"
-            )
-        for value in dict.fromkeys(setting[name] for setting in settings if name in setting):
-            check_hyper({name: value}, problems)
-    problems.raise_if_any()
-    return settings, jobs
-
-
-def _combinations(hyper: Mapping[str, Sequence[float]], problems: Problems) -> list[dict[str, float]]:
-    for name, values in hyper.items():
-        if not len(values):
-            problems.add(f"'{name}' has no values; give at least one, or leave it out")
-    given = {name: values for name, values in hyper.items() if len(values)}
-    return [dict(zip(given, combination, strict=True)) for combination in itertools.product(*given.values())]
 
 
 def _joined(train: ClusteredData, validation: ClusteredData) -> ClusteredData:

@@ -31,7 +31,7 @@ RECORDS = {
 }  # ids, errors, seeds and tables
 NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "stack", "optimisers", "programs", "batching"}
-TRAINING = STACKS | {"epochs", "step_cache", "compiled", "engines", "loop", "training"}
+TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "statistics", "scoring", "comparison", "associations", "data"}
 SHOWING = TABLES | {"config", "plotting", "findings", "tables"}
@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "losses": {"errors"},
     "models": NETWORKS,
     "stack_sizes": set(),
+    "replicas": {"data", "errors", "losses"},
     "stack": STACKS,
     "optimisers": STACKS,
     "programs": STACKS,

@@ -107,6 +107,15 @@ def test_a_replica_in_a_compiled_stack_is_the_replica_alone():
 
 
 @pytest.mark.slow
+def test_one_model():
+    torch.manual_seed(0)
+    model = network()
+    eager, fast = (armed.fit(model, DATA, training=TWENTY_STEPS, engine=e).model for e in ("eager", "compiled"))
+    close(eager.state_dict(), fast.state_dict())
+    assert not torch.equal(fast.net.output.weight, model.net.output.weight)
+
+
+@pytest.mark.slow
 def test_whole_trainings_have_the_same_distribution_of_accuracy():
     """Single replicas part ways after a thousand steps; their accuracies do not, on the whole."""
     from armed.data import spirals
@@ -138,6 +147,16 @@ class TestChoice:
         assert not engines.compiles("auto", "cpu", small, engines.WORTH_COMPILING - 1)
         assert not engines.compiles("auto", "cpu", large, engines.WORTH_COMPILING)
         assert engines.compiles("compiled", "cpu", large, 1) and not engines.compiles("eager", "cpu", small, 10**9)
+
+    def test_steps_are_counted_as_they_come_one_after_another(self, monkeypatch):
+        counted = []
+        monkeypatch.setattr("armed.training.compiles", lambda *a: counted.append(a[-1]) or False)
+        splits, training = ragged_splits(), Training(epochs=3, batch_size=8)  # six folds of at most 52 rows, 7 batches
+        assign = {(f.seed, f.fold): {"learning_rate": 0.01} for f in splits}
+        for varied in ({}, {"assign": assign}, {"hyper": {"lambda_g": [0.1, 0.2]}}):
+            fit_stack(network, DATA, splits, training=training, stack_size=4, **varied)
+        armed.fit(network(), DATA, training=training)
+        assert counted == [2 * 21, 2 * 21, 3 * 21, 3 * 12]
 
     def test_without_a_compiler(self, monkeypatch, caplog):
         monkeypatch.setattr(compiled, "compiler", lambda: None)

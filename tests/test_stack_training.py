@@ -33,7 +33,7 @@ def alone_and_stacked(
     Stacks are filled up to whole multiples of 32 replicas, so it takes more than 32 to make another shape.
     """
     splits = ragged_splits(11, validation=patience is not None)
-    common = {"training": {"epochs": epochs, "batch_size": 4, "patience": patience}, **settings}
+    common = {"training": {"epochs": epochs, "batch_size": 4, "patience": patience}, "engine": "eager", **settings}
     backwards = Splits(splits.folds[::-1])
     stacked = method(stack_size=stack_size, **common).fit(DATA, backwards)
     single = method(**common).fit(DATA, only(splits, 0, 0))  # the smallest fold: it waits for others in each epoch
