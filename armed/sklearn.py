@@ -62,6 +62,7 @@ class _ArmedEstimator(BaseEstimator):
         infer_clusters: bool | Mapping = True,
         random_state: int | np.random.RandomState | None = None,
         device: str = "cpu",
+        engine: str = "eager",
     ) -> None:
         self.hidden = hidden
         self.net = net
@@ -84,6 +85,7 @@ class _ArmedEstimator(BaseEstimator):
         self.infer_clusters = infer_clusters
         self.random_state = random_state
         self.device = device
+        self.engine = engine
 
     def fit(self, X: ArrayLike, y: ArrayLike, clusters: ArrayLike | None = None) -> Self:
         """Train the model, and the Z-predictor for unseen clusters (unless `infer_clusters` is False).
@@ -203,11 +205,9 @@ class ArmedClassifier(ClassifierMixin, _ArmedEstimator):
         S.d. of the priors of the random effects.
     slope_init_scale, intercept_init_scale : float
         S.d. of the initial posterior means.
-    epochs : int
-        Passes over the data, at most.
-    batch_size : int
+    epochs, batch_size : int
+        Passes over the data, at most, and samples of a batch.
     learning_rate : float
-        Of Adam.
     validation_fraction : float
         Share of the samples given to `fit`, stratified by label x cluster, that is held out for early stopping.
     patience : int or None
@@ -221,6 +221,8 @@ class ArmedClassifier(ClassifierMixin, _ArmedEstimator):
         Fixes the samples held out, the initial weights, the shuffling and the posterior noise; the same integer gives the same
         model. None takes a seed from NumPy's global generator, as elsewhere in scikit-learn.
     device : {"cpu", "cuda"}
+    engine : {"eager", "compiled", "auto"}
+        See `armed.fit_stack`. Compiling takes 10 to 20 s for each network (once), and long fits are then many times faster.
 
     Attributes
     ----------
@@ -336,7 +338,7 @@ class ArmedRegressor(RegressorMixin, _ArmedEstimator):
     ----------
     hidden, net, slopes, intercept, adversary_units, adversary_on, lambda_F, lambda_g, lambda_K, slope_prior_sd, \
 intercept_prior_sd, slope_init_scale, intercept_init_scale, epochs, batch_size, learning_rate, validation_fraction, patience, \
-infer_clusters, random_state, device
+infer_clusters, random_state, device, engine
         As in `ArmedClassifier`; s.d. and scales in units of the s.d. of y; `net` gives one mean.
 
     Attributes

@@ -131,8 +131,8 @@ class Stack:
     Parameters
     ----------
     module : torch.nn.Module
-        Gives the structure; its own weights are not used. Called as ``module(X, clusters, noise=..., adversary=...)`` and
-        returns a `MixedOutput`.
+        Gives the structure; its own weights are not used. Called as ``module(X, clusters, noise=..., adversary=...)``, with
+        ``keep=...`` too where it has an `n_dropout` above 0, and returns a `MixedOutput`.
     state : dict of str to Tensor
         Parameters and buffers of all replicas, each (R, ...).
     """

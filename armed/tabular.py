@@ -16,6 +16,7 @@ from torch import nn
 from armed.cluster_inference import ClusterInference
 from armed.data.clustered import ClusteredData
 from armed.data.splits import OUTCOME_BINS, Fold, Splits
+from armed.engines import ENGINES
 from armed.errors import ArmedError, ConfigError, Problems, did_you_mean
 from armed.layers.adversary import Adversary
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 
 # Parameters of an estimator that the method takes as they are.
 METHOD_SETTINGS = (
-    *("net", "slopes", "intercept", "adversary_units", "adversary_on", "lambda_F", "lambda_g", "lambda_K", "device"),
-    *("slope_prior_sd", "intercept_prior_sd", "slope_init_scale", "intercept_init_scale"),
+    *("net", "slopes", "intercept", "adversary_units", "adversary_on", "lambda_F", "lambda_g", "lambda_K"),
+    *("device", "engine", "slope_prior_sd", "intercept_prior_sd", "slope_init_scale", "intercept_init_scale"),
 )
 # Parameters that the Z-predictor may have of its own.
 INFERENCE_SETTINGS = ("hidden", "epochs", "batch_size", "learning_rate", "validation_fraction", "patience")
@@ -98,7 +99,7 @@ def fit_cluster_inference(settings: Mapping[str, object], data: ClusteredData, f
         return None
     own = {name: settings[name] for name in INFERENCE_SETTINGS} | dict(infer if isinstance(infer, Mapping) else {})
     own["patience"] = INFERENCE_PATIENCE if own["patience"] is None else own["patience"]
-    common = schedule(own, len(fold.train)) | {"device": settings["device"]}
+    common = schedule(own, len(fold.train)) | {name: settings[name] for name in ("device", "engine")}
     return ClusterInference(validation_fraction=own["validation_fraction"], **common).fit(data, Splits((fold,)))
 
 
@@ -173,6 +174,9 @@ def check_settings(settings: Mapping[str, object]) -> None:
             problems.add(f"device is '{settings['device']}', but torch finds no CUDA device here; use 'cpu'")
     except (RuntimeError, TypeError):
         problems.add(f"device is {settings['device']!r}; expected 'cpu' or 'cuda'")
+    if settings["engine"] not in ENGINES:
+        near = did_you_mean(str(settings["engine"]), ENGINES)
+        problems.add(f"engine is {settings['engine']!r}; expected one of {', '.join(ENGINES)}.{near}")
     problems.raise_if_any()
 
 

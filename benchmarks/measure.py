@@ -43,8 +43,8 @@ def prepare(case: Case) -> tuple[Measurement, float]:
     -------
     measurement : callable
     compile_s : float
-        Wall seconds of a first epoch of a few batches in a compiled stack: tracing its step, and compiling it or reading
-        it from the disk cache. 0 for all other engines.
+        Wall seconds of a first epoch of a few batches in a compiled stack: tracing and compiling its step, or loading it
+        from the disk. 0 for all other engines.
     """
     data, splits = workload.draw(case.size)
     one_at_a_time = {"plain": _plain, "sklearn": _estimator, "mlp_classifier": _mlp_classifier}

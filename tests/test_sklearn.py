@@ -310,12 +310,14 @@ def test_all_wrong_parameters_in_one_error():
         "learning_rate": "fast",
         "validation_fraction": 1.5,
         "device": "gpu",
+        "engine": "complied",
     }
     wrong |= {"infer_clusters": {"epoch": 3, "patience": 0}, "slopes": 2, "net": 3, "adversary_units": (0,)}
     with pytest.raises(ConfigError) as error:
         ArmedClassifier(**wrong).fit(X, Y)
     message = str(error.value)
-    assert message.startswith("11 problems with the estimator's parameters")
+    assert message.startswith("12 problems with the estimator's parameters")
+    assert "engine is 'complied'; expected one of auto, eager, compiled. Did you mean 'compiled'?" in message
     for part in ("lambda_g is -1; expected a number of at least 0", "hidden is 4", "learning_rate is 'fast'"):
         assert part in message
     assert "no setting 'epoch'. Did you mean 'epochs'?" in message and "infer_clusters: patience is 0" in message
