@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
+    "retrieval": {"errors", "files", "reproducibility"},
     "results": {"errors", "files", "registry", "labels", "reproducibility", "schemas"},
     "cells": {"errors"},
     "metrics": {"errors", "cells"},
@@ -81,13 +82,13 @@ MAY_IMPORT = {
     "findings": SHOWING,
     "tables": SHOWING,
     "report": SHOWING,
-    "jobs": FITTING | SHOWING | {"jobs"},
+    "jobs": FITTING | SHOWING | {"jobs", "retrieval"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
-LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility")
-NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning"}
+LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
+NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning", "retrieval"}
 
 
 @cache
