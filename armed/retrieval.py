@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import http.client
+import json
 import logging
 import os
 import re
 import shutil
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from armed.errors import DataError, Problems, RetrievalError, UnknownNameError, did_you_mean
@@ -188,6 +189,48 @@ def retrieve_all(
     if failures:
         raise RetrievalError("\n".join(failures))
     return paths
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of retrieving a data set.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Where its files are; none where it could not be had.
+    problem : str
+        Why not; empty where it could.
+    """
+
+    files: tuple[str, ...]
+    problem: str = ""
+
+    @classmethod
+    def read(cls, path: str | Path) -> Receipt:
+        """Read what `retrieve_with_receipt` wrote."""
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        return cls(tuple(told["files"]), told["problem"])
+
+
+def retrieve_with_receipt(name: str, out: str | Path, mirror: Path | None = None, *, timeout: float = 60.0) -> Receipt:
+    """Put the files of a data set beside a receipt, in a folder of its name; where they cannot be had the receipt says why.
+
+    Returns
+    -------
+    Receipt
+        As written to `out`, a JSON file.
+    """
+    out = Path(out)
+    try:
+        paths = retrieve_all(files_of(name), out.with_suffix(""), mirror, timeout=timeout)
+        receipt = Receipt(tuple(str(path) for path in paths))
+    except RetrievalError as error:
+        logger.warning("The data set '%s' is not to be had, and what needs it is not run. %s", name, error)
+        receipt = Receipt((), str(error))
+    with atomic(out) as temporary:
+        temporary.write_text(json.dumps(asdict(receipt), indent=1), encoding="utf-8")
+    return receipt
 
 
 def sha256(path: str | Path) -> str:
