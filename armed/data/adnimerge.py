@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ EMPTY = ("", "NA")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 _VISIT = re.compile(r"m(?!00$)(?:\d\d|[1-9]\d\d)")
-_VISITS = (fmt.BASELINE_VISIT, "m03", *(f"m{month:02d}" for month in range(6, 241, 6)))  # to suggest from
 _EXAMPLES = 3
 
 
@@ -144,10 +143,12 @@ def _cells(text: str, path: Path, problems: Problems) -> tuple[dict[str, list[st
     rows, lines = [], []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     try:
+        line = 1  # where the row starts: a cell may hold line ends
         for row in reader:
             if any(row):
                 rows.append(row)
-                lines.append(reader.line_num)
+                lines.append(line)
+            line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path} is no CSV from row {reader.line_num} on: {error}.") from error
     header, rows, lines = _names(rows[0]), rows[1:], np.array(lines[1:], dtype=np.int64)
@@ -171,12 +172,13 @@ def _names(header: Sequence[str]) -> list[str]:
 
 
 def _check_header(header: list[str], problems: Problems) -> None:
-    # A column of the visits (CDRSB) is no misspelling of the baseline's (CDRSB_bl), which it stands beside.
-    others = [name for name in header if name not in NEEDED and name not in fmt.MEASURES]
     for name in NEEDED:
         if name not in header:
+            # A column of the visits (CDRSB) is no misspelling of the baseline's (CDRSB_bl), and PTID is another number.
+            kind = name.lower().endswith("bl")
+            others = [o for o in header if o not in (*NEEDED, "PTID") and o.lower().endswith("bl") == kind]
             hint = did_you_mean(name, others)
-            problems.add(f"row 1: no column '{name}'.{hint}{' Rename it.' if hint else ''}")
+            problems.add(f"row 1: no column '{name}'.{hint}{' If it is the same, rename it.' if hint else ''}")
         elif header.count(name) > 1:
             problems.add(f"row 1: column '{name}' is there {header.count(name)} times; keep one")
 
@@ -219,7 +221,7 @@ def _numbers(name: str, text: np.ndarray, empty: np.ndarray, lines: np.ndarray, 
     if limits:
         wrong &= ~np.isin(text, limits)
     expected = "expected a number" + (f" or a detection limit ({', '.join(limits)})" if limits else "")
-    _tell(problems, name, text, wrong, lines, expected, limits, decimal_comma=True)
+    _tell(problems, name, text, wrong, lines, expected, lambda value: _decimal(value) or did_you_mean(value, limits))
     if name == "AGE":
         _tell(problems, name, text, numbers < 0, lines, "an age cannot be negative; expected years")
     return numbers
@@ -239,10 +241,23 @@ def _check_codes(name: str, text: np.ndarray, empty: np.ndarray, lines: np.ndarr
                 f"column VISCODE, {_where(lines[empty])}: the visit is missing; fill it in or leave the row out"
             )
         wrong = ~empty & np.isnan(months(pd.Series(text)))
-        _tell(problems, name, text, wrong, lines, "expected bl, m03, m06, m12, ...", _VISITS)
+        _tell(problems, name, text, wrong, lines, "expected bl, m03, m06, m12, and so on", _nearest_visit)
     else:
         wrong = ~empty & ~np.isin(text, CODES[name])
-        _tell(problems, name, text, wrong, lines, f"expected {', '.join(CODES[name])} or nothing", CODES[name])
+        expected = f"expected {', '.join(CODES[name])} or nothing"
+        _tell(problems, name, text, wrong, lines, expected, lambda value: did_you_mean(value, CODES[name]))
+
+
+def _nearest_visit(value: str) -> str:
+    if digits := re.fullmatch(r"\D*?([0-9]{1,4})\D*", value):
+        month = int(digits[1])
+        return f" Did you mean '{f'm{month:02d}' if month else fmt.BASELINE_VISIT}'?"
+    return did_you_mean(value, [fmt.BASELINE_VISIT])
+
+
+def _decimal(value: str) -> str:
+    is_comma = re.fullmatch(r"[-+]?\d+,\d+", value)
+    return f" Is it a decimal comma? Write {value.replace(',', '.')}." if is_comma else ""
 
 
 def _to_numbers(text: np.ndarray) -> np.ndarray:
@@ -256,19 +271,14 @@ def _tell(
     wrong: np.ndarray,
     lines: np.ndarray,
     expected: str,
-    valid: Iterable[str] = (),
-    *,
-    decimal_comma: bool = False,
+    hint: Callable[[str], str] = lambda value: "",
 ) -> None:
     """Add a problem for each of the first wrong values of a column, with its rows, and one for the number of others."""
     if not wrong.any():
         return
     codes, values = pd.factorize(text[wrong])
     for i, value in enumerate(values[:_EXAMPLES]):
-        hint = did_you_mean(value, valid)
-        if decimal_comma and re.fullmatch(r"[-+]?\d+,\d+", value):
-            hint = f" Is it a decimal comma? Write {value.replace(',', '.')}."
-        problems.add(f"column {name}, {_where(lines[wrong][codes == i])}: '{value}'; {expected}.{hint}")
+        problems.add(f"column {name}, {_where(lines[wrong][codes == i])}: '{value}'; {expected}.{hint(value)}")
     if len(values) > _EXAMPLES:
         rows = lines[wrong][codes >= _EXAMPLES]
         problems.add(f"column {name}: {len(values) - _EXAMPLES} more such values in {_where(rows)}")
