@@ -330,7 +330,7 @@ class TestKeyReference:
 
     def test_every_key_has_a_description(self):
         for key in sorted(self.keys()):
-            rules = [config_checks.schema()]
+            rules = [config_checks.schema(("own",))]
             for name in key.split("."):
                 blocks = [
                     dict.fromkeys([name], *r["patternProperties"].values())
