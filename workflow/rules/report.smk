@@ -30,6 +30,7 @@ rule report:
         expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding", "tuning"]),
         expand("results/figures/.{study}.done", study=STUDIES),
         workflow.source_path("../report/report.html.j2"),
+        workflow.source_path("../report/page.css"),
     output:
         report="results/report.html",
         tables=directory("results/tables"),
