@@ -82,14 +82,15 @@ MAY_IMPORT = {
     "tables": SHOWING,
     "pages": SHOWING,
     "report": SHOWING,
-    "data_checks": {"errors", "files", "labels", "data", "pages", "tables"},
+    "data_warnings": {"errors", "data"},
+    "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
     "jobs": FITTING | SHOWING | {"jobs"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility")
-NO_TORCH = TABLES | SHOWING | {"report", "data_checks", "method", "candidates", "tuning"}
+NO_TORCH = TABLES | SHOWING | {"report", "data_warnings", "data_checks", "method", "candidates", "tuning"}
 
 
 @cache

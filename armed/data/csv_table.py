@@ -176,8 +176,8 @@ def _whole_rows(
     wrong = [f"line {line} has {len(row)}" for line, row in rows if len(row) != n_columns]
     if wrong:
         problems.add(
-            f"{len(wrong)} rows do not have the {n_columns} cells of the header: {listed(wrong)}; a cell with a separator"
-            " or a line break in it needs quotes"
+            f"{len(wrong)} of {len(rows)} rows have not the {n_columns} cells of the header: {listed(wrong)}; a cell with"
+            " a separator or a line break in it needs quotes"
         )
     whole = [(line, row) for line, row in rows if len(row) == n_columns]
     filled = [(line, row) for line, row in whole if any(row)]

@@ -45,8 +45,8 @@ def read_label(
     cells, before = Cells(table, column), len(problems.found)
     if cells.missing.any():
         problems.add(
-            f"label column '{column}' is empty in {cells.missing.sum()} rows: {table.where(cells.missing)}; take the"
-            " rows out of the file, or fill it in"
+            f"label column '{column}' is empty in {cells.missing.sum()} of {len(table)} rows:"
+            f" {table.where(cells.missing)}; take the rows out of the file, or fill it in"
         )
     if kind == "continuous":
         y = _read_number(cells, problems, remarks)
@@ -131,4 +131,4 @@ def _two(levels: list[str], counts: pd.Series, positive: object, name: str, prob
 
 
 def _counted(levels: list[str], counts: pd.Series) -> str:
-    return listed([f"'{v}' ({counts[v]} rows)" for v in levels], 10)
+    return listed([f"'{v}' ({counts[v]})" for v in levels], 10)

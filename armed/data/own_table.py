@@ -231,8 +231,8 @@ def _read_subjects(own: OwnTableSettings, table: CsvTable, problems: Problems) -
 def _refuse_empty(table: CsvTable, column: str, use: str, empty: np.ndarray, problems: Problems) -> None:
     if empty.any():
         problems.add(
-            f"{use} column '{column}' is empty in {empty.sum()} rows: {table.where(empty)}; fill it in, or take the rows"
-            " out of the file"
+            f"{use} column '{column}' is empty in {empty.sum()} of {len(table)} rows: {table.where(empty)};"
+            " fill it in, or take the rows out of the file"
         )
 
 
@@ -243,9 +243,7 @@ def _large_enough(own: OwnTableSettings, clusters: np.ndarray, problems: Problem
         problems.add(f"no cluster has min_cluster_size = {own.min_cluster_size} rows; the largest has {sizes.max()}")
         return np.ones(len(clusters), dtype=bool)
     if small.any():
-        told = (
-            f"fewer than min_cluster_size = {own.min_cluster_size} rows: left out with their {sizes[small].sum()} rows"
-        )
+        told = f"fewer than min_cluster_size = {own.min_cluster_size} rows each ({sizes[small].sum()} in all): left out"
         remarks.add("clusters", f"{told}: {listed(levels[small])}", small.sum())
     return ~small[of_row]
 
