@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -235,8 +236,9 @@ def _draw_sites(seed: int, scale: float, n_seen: int, n_unseen: int) -> tuple[pd
     rng = stream("sites", seed)
     n = n_seen + n_unseen
     floor = max(3, round(SMALLEST_SEEN * scale))
-    # Sizes: not published; we take a log-normal spread above the smallest seen site, a uniform one below.
-    weights = rng.lognormal(0.0, 0.9, n_seen)
+    # Sizes: not published; we take the quantiles of a log-normal above the smallest seen site, a uniform spread below.
+    quantiles = (np.arange(n_seen) + 0.5) / n_seen
+    weights = np.exp([NormalDist().inv_cdf(q) for q in rng.permutation(quantiles)])
     spare = weights / weights.sum() * (round(SEEN_PER_SITE * n_seen * scale) - floor * n_seen)
     largest = floor + _whole(spare)
     smaller = np.clip(np.round(rng.uniform(0.15, 0.95, n_unseen) * floor), 1, floor - 1).astype(np.int64)

@@ -92,7 +92,7 @@ class TestSubjects:
         seen = truth.sites.query("seen")
         assert seen["size"].sum() == 392 and len(seen) == 20
         assert seen["size"].min() > truth.sites.query("not seen")["size"].max()
-        assert seen["size"].max() > 2.5 * seen["size"].min()
+        assert seen["size"].max() > 3 * seen["size"].min()
         assert np.average(seen["rate"], weights=seen["size"]) == pytest.approx(0.2704, abs=1e-9)
         assert abs(table.loc[table["seen"], "label"].mean() - 0.2704) < 1 / 392
         assert seen["rate"].max() - seen["rate"].min() > 0.3
@@ -178,11 +178,16 @@ class TestEffects:
         chance = 3.5 * np.sqrt(se**2 + effects["random_slope_sd"] ** 2 / 40)
         assert (np.abs(mean["slope"] - effects["coef"]) < 0.05 * np.abs(effects["coef"]) + chance).all()
 
-    def test_slopes_differ_over_sites_as_published(self, fits):
+    def test_slopes_differ_over_sites_as_promised(self, fits):
+        """Each site's fit is its true slope but for its standard error, and they are spread as the true ones."""
+        z = (fits["slope"] - fits["true"]) / fits["se"]
+        assert 0.9 < z.std() < 1.15
+        assert z.groupby(fits["feature"]).std().between(0.65, 1.5).all()
         groups = fits.groupby("feature", sort=False)
-        spread = np.sqrt((groups["slope"].var() - groups["se"].apply(lambda s: (s**2).mean())).clip(lower=0))
+        variance = groups["slope"].var() - groups["se"].apply(lambda s: (s**2).mean())
         true = groups["true"].std()
-        assert np.abs(spread - true).max() < 0.12 and np.abs(spread - true).mean() < 0.04
+        # Errors of correlated features at one site go together: over data sets this ratio varies by some 10%.
+        assert np.sqrt(variance.mean()) == pytest.approx(np.sqrt((true**2).mean()), rel=0.3)
         wide = true[true > 0.15].index
         assert fits[fits["feature"].isin(wide)].groupby("feature")[["slope", "true"]].corr().iloc[::2, 1].min() > 0.5
 
