@@ -41,6 +41,9 @@ METRICS = (
     "adversary_accuracy",
     "probe_rank",
     "slope_recovery",
+    "slope_ratio",
+    "intercept_recovery",
+    "feature_recovery",
     "localisation",
 )
 VOCABULARY: Mapping[str, tuple[str, ...]] = {
@@ -153,6 +156,18 @@ TABLES: dict[str, Table] = {
             "study seed fold model variant cluster effect feature mean sd",
         ),
         ("study", "seed", "fold", "model", "variant", "cluster", "effect", "feature"),
+    ),
+    "univariate": Table(
+        _columns(
+            "study source feature kind note",
+            "dataset n predictive",
+            "coefficient coefficient_sd slope_sd relative_risk_sd true_coefficient true_slope_sd",
+            "study source dataset feature kind n coefficient coefficient_sd slope_sd relative_risk_sd true_coefficient "
+            "true_slope_sd predictive note",
+        ),
+        ("study", "dataset", "feature"),
+        (),
+        {"kind": ("continuous", "categorical")},
     ),
     "sensitivity": Table(_columns("factor level") | _METRIC_COLUMNS, ("factor", "level", *_METRIC_KEY)),
     "benchmark": Table(

@@ -93,9 +93,9 @@ MAY_IMPORT = {
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
-NO_TORCH = TABLES | SHOWING | {
-    *("report", "data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval")
-}
+NO_TORCH = (
+    TABLES | SHOWING | {*("report", "data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval")}
+)
 
 
 @cache

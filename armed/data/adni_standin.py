@@ -244,7 +244,8 @@ def _draw_sites(seed: int, scale: float, n_seen: int, n_unseen: int) -> tuple[pd
     smaller = np.clip(np.round(rng.uniform(0.15, 0.95, n_unseen) * floor), 1, floor - 1).astype(np.int64)
     intercepts = rng.normal(0.0, INTERCEPT_SD, n)
     base = _base_log_odds(largest, intercepts[:n_seen])
-    codes = rng.choice(np.arange(2, 2 + 3 * n), n, replace=False)  # codes of real sites have gaps
+    # Codes of real sites have gaps. The same for all seeds, so that models of several datasets have the same clusters.
+    codes = stream("site codes", 0).choice(np.arange(2, 2 + 3 * n), n, replace=False)
     sites = pd.DataFrame(
         {
             "size": np.concatenate([largest, smaller]),

@@ -16,7 +16,6 @@ What the files hide:
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,10 +24,8 @@ import numpy as np
 import pandas as pd
 
 from armed.data.clustered import ClusteredData
-from armed.data.study import StudyData
+from armed.data.study import Remarks, StudyData
 from armed.errors import DataError, Problems, did_you_mean
-
-logger = logging.getLogger(__name__)
 
 HOSPITALS = {
     "processed.cleveland.data": "Cleveland",
@@ -114,8 +111,9 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
         With all problems of the files, by row and column; see `read`.
     """
     patients, dropped = read(raw)
+    remarks = Remarks()
     for row in dropped.itertuples():
-        logger.info("patient %s left out: %s", row.sample_id, row.reason)
+        remarks.add(f"patient {row.sample_id} left out", row.reason, 1)
     data = _clustered(patients)
     parts, truth = {}, []
     for variant, hospital in zip(VARIANTS, HOSPITALS.values(), strict=True):
@@ -128,7 +126,8 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
             for cluster in (c for c in HOSPITALS.values() if c in part.levels):
                 y = part.y[part.clusters == cluster]
                 truth.append((variant, 0, name, cluster, len(y), float(y.mean())))
-    return StudyData(parts, pd.DataFrame(truth, columns=["variant", "dataset", "part", "cluster", "n", "ratio"]))
+    known = pd.DataFrame(truth, columns=["variant", "dataset", "part", "cluster", "n", "ratio"])
+    return StudyData(parts, known, remarks.frame())
 
 
 def read(raw: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from armed.data import adni_format as fmt
-from armed.data.adnimerge import months, read
+from armed.data.adni_truth import read_truths
+from armed.data.adnimerge import inspect, months
 from armed.data.clustered import ClusteredData
-from armed.data.study import StudyData
+from armed.data.study import Remarks, StudyData
 from armed.errors import DataError
 
 NOT_MCI = "no MCI at baseline"
@@ -29,7 +30,7 @@ CONTINUOUS = {name if name in fmt.DEMOGRAPHIC else f"{name}_bl": feature for nam
 """Continuous columns to feature names, in the order of the features."""
 DATASET_STEP = 100_000
 """sample_id is RID + dataset x this, so that it is unique over datasets."""
-TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "n", "ratio")
+TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "n", "ratio", "intercept")
 
 
 def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path]) -> StudyData:
@@ -55,7 +56,8 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
         missing, y 1 = progressive, clusters ``site 011``, sample_id = subject = RID + dataset x `DATASET_STEP`. All
         datasets of a variant have the same features: the indicators of levels that occur among the seen
         subjects of any of them. `truth` has the columns `TRUTH_COLUMNS`: the site's number of subjects in `n`,
-        its share of progressive ones in `ratio`.
+        its share of progressive ones in `ratio`, and of a stand-in its true `intercept`; `feature_truth` what else a
+        stand-in tells (`armed.data.adni_truth`).
 
     Raises
     ------
@@ -71,7 +73,15 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
             f"{study} has {len(raw)} raw files, but needs one for each of the datasets 0 (main) and seed s (resampled); "
             f"there is none for {', '.join(str(dataset) for dataset in absent)}."
         )
-    divided = {i: _divide(read(raw[i]), settings["n_seen"], f"{study}, {raw[i]}")[0] for i in wanted}
+    divided, remarks = {}, Remarks()
+    for i in wanted:
+        visits, warnings = inspect(raw[i])
+        divided[i], dropped = _divide(visits, settings["n_seen"], f"{study}, {raw[i]}")
+        if i == variants["main"][0]:
+            for warning in warnings:
+                remarks.add("visits", warning, 0)
+            for row in describe(dropped).itertuples():
+                remarks.add("subjects left out", row.reason, row.subjects)
     parts, truth = {}, []
     for variant, datasets in variants.items():
         parts[variant], rows = _assemble({i: divided[i] for i in datasets})
@@ -79,7 +89,10 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
     if settings.get("reference_protocol"):
         parts["reference_protocol"] = parts["main"]
         truth.append(truth[0].assign(variant="reference_protocol"))
-    return StudyData(parts, pd.concat(truth, ignore_index=True)[list(TRUTH_COLUMNS)])
+    features, sites = read_truths({i: raw[i] for i in wanted})
+    known = sites.astype({"intercept": float})
+    clusters = pd.concat(truth, ignore_index=True).merge(known, how="left", on=["dataset", "cluster"])
+    return StudyData(parts, clusters[list(TRUTH_COLUMNS)], remarks.frame(), features)
 
 
 def from_visits(visits: pd.DataFrame, n_seen: int) -> tuple[ClusteredData, ClusteredData, pd.DataFrame]:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class OwnTableSettings:
     """The `data:` block of a user's own study.
 
-    A user's study has no block in config/config.yaml, so what may be left out has its default here.
+    What may be left out has the same default here as in the block `own_study` of config/config.yaml.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ class OwnTableSettings:
         """Make settings from the config block of a study, or raise `ConfigError` with all its problems."""
         problems = Problems(ConfigError, f"studies.{study}.data")
         known = [field.name for field in fields(cls)]
+        block = {key: value for key, value in block.items() if key != "title"}
         for key in block:
             if key not in known:
                 problems.add(f"unknown key '{key}'.{did_you_mean(key, known)} Known: {', '.join(known)}")

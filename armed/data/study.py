@@ -15,6 +15,7 @@ from armed.files import atomic
 
 TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "radius", "ratio")
 REMARK_COLUMNS = ("what", "reason", "count")
+FEATURE_TRUTH_COLUMNS = ("dataset", "feature", "coefficient", "slope_sd", "predictive")
 
 
 class Remarks:
@@ -37,6 +38,11 @@ def no_remarks() -> pd.DataFrame:
     return Remarks().frame()
 
 
+def no_feature_truth() -> pd.DataFrame:
+    """Return a table of true effects without a row."""
+    return pd.DataFrame(columns=list(FEATURE_TRUTH_COLUMNS))
+
+
 @dataclass(frozen=True, eq=False)
 class StudyData:
     """All data of one study.
@@ -48,19 +54,24 @@ class StudyData:
         names ``seen``, ``unseen``, ``deconfounded``.
     truth : DataFrame
         What is known of each cluster, one row per variant, dataset, part and cluster: `ratio`, the share of class 1,
-        and for spirals the `radius`, for MCI conversion the number of subjects `n`. Empty where nothing is known.
+        and for spirals the `radius`, for MCI conversion the number of subjects `n` and, of a stand-in, the true
+        `intercept`. Empty where nothing is known.
     remarks : DataFrame, optional
         What reading left out, repaired or chose: columns `what`, `reason` and `count` (of what is named).
+    feature_truth : DataFrame, optional
+        What a generator knows of each feature (`FEATURE_TRUTH_COLUMNS`), by dataset: its univariate coefficient, the s.d. of
+        its slope over clusters, and whether it has information of its own.
 
     Raises
     ------
     DataError
-        Variants without parts, names with a slash (they become keys of the file), or remarks of other columns.
+        Variants without parts, names with a slash (they become keys of the file), or tables of other columns.
     """
 
     parts: dict[str, dict[str, ClusteredData]]
     truth: pd.DataFrame
     remarks: pd.DataFrame = field(default_factory=no_remarks)
+    feature_truth: pd.DataFrame = field(default_factory=no_feature_truth)
 
     def __post_init__(self) -> None:
         problems = Problems(DataError, "the study's data")
@@ -70,8 +81,9 @@ class StudyData:
             for name in (variant, *parts):
                 if not name or "/" in name:
                     problems.add(f"'{name}' cannot name a variant or part; expected text without a slash")
-        if tuple(self.remarks) != REMARK_COLUMNS:
-            problems.add(f"remarks have the columns {', '.join(self.remarks)}; expected {', '.join(REMARK_COLUMNS)}")
+        for name, expected in (("remarks", REMARK_COLUMNS), ("feature_truth", FEATURE_TRUTH_COLUMNS)):
+            if tuple(found := getattr(self, name)) != expected:
+                problems.add(f"{name} has the columns {', '.join(found)}; expected {', '.join(expected)}")
         problems.raise_if_any()
 
     def part(self, name: str, variant: str = "main") -> ClusteredData:
@@ -90,8 +102,9 @@ class StudyData:
     def save(self, path: str | Path) -> None:
         """Write one ``.npz`` without pickled objects; it appears only when complete."""
         arrays = {f"truth/{column}": _plain(self.truth[column]) for column in self.truth}
-        if len(self.remarks):
-            arrays |= {f"remarks/{column}": _plain(self.remarks[column]) for column in self.remarks}
+        for name in ("remarks", "feature_truth"):
+            if len(frame := getattr(self, name)):
+                arrays |= {f"{name}/{column}": _plain(frame[column]) for column in frame}
         for variant, parts in self.parts.items():
             for name, data in parts.items():
                 for of_data in fields(ClusteredData):
@@ -108,7 +121,7 @@ class StudyData:
         DataError
             The file is not one of `save`.
         """
-        tables: dict[str, dict[str, np.ndarray]] = {"truth": {}, "remarks": {}}
+        tables: dict[str, dict[str, np.ndarray]] = {"truth": {}, "remarks": {}, "feature_truth": {}}
         found: dict[str, dict[str, dict]] = {}
         try:
             # Opened here, as np.load leaves a broken file open.
@@ -129,7 +142,8 @@ class StudyData:
                 raise
             raise DataError(f"{path} does not hold a study's data ({error}); delete it and make it again.") from error
         remarks = pd.DataFrame(tables["remarks"]) if tables["remarks"] else no_remarks()
-        return cls(parts, pd.DataFrame(tables["truth"]), remarks)
+        features = pd.DataFrame(tables["feature_truth"]) if tables["feature_truth"] else no_feature_truth()
+        return cls(parts, pd.DataFrame(tables["truth"]), remarks, features)
 
 
 def is_probe(feature: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pandas as pd
 from armed import registry
 from armed.data.splits import Splits, make_splits, stopped_by_test
 from armed.data.study import StudyData
+from armed.data_checks import check, write_page
 from armed.errors import RetrievalError
 from armed.files import atomic
 from armed.retrieval import Receipt
+
+log = logging.getLogger(__name__)
 
 
 def prepare(settings: Mapping, raw: Sequence[Path], out: Path) -> None:
@@ -40,6 +44,23 @@ def prepare(settings: Mapping, raw: Sequence[Path], out: Path) -> None:
         raw = [Path(path) for path in receipt.files]
     seeds = settings["seeds"] or [0]  # none has a dataset of its own: all share dataset 0
     registry.load(study.data)(settings["data"], study.id, seeds, raw).save(out)
+
+
+def check_data(study: str, data: Path, source: str, out: Path) -> None:
+    """Check a study's data, and write a page about it.
+
+    Parameters
+    ----------
+    study : str
+    data, out : Path
+        `StudyData` file to read, page (HTML) to write.
+    source : str
+        What data it is (`armed.config.source`).
+    """
+    findings = check(StudyData.load(data), study, source=source)
+    for warning in findings.warnings:
+        log.warning("%s", warning)
+    write_page(findings, out)
 
 
 def split(settings: Mapping, data: Path, out: Path) -> None:

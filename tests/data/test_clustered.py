@@ -189,7 +189,7 @@ def test_remarks_are_saved_where_there_are_any(tmp_path):
         assert_frame_equal(StudyData.load(tmp_path / f"{name}.npz").remarks, kept.remarks)
     with np.load(tmp_path / "none.npz") as file:
         assert not [key for key in file.files if key.startswith("remarks")]
-    with pytest.raises(DataError, match="remarks have the columns what; expected what, reason, count"):
+    with pytest.raises(DataError, match="remarks has the columns what; expected what, reason, count"):
         StudyData(parts, study().truth, pd.DataFrame({"what": ["rows"]}))
 
 

@@ -187,10 +187,10 @@ class TestSmallFiles:
         ]
         assert {"Hungary-1", "Hungary-2", "VA Long Beach-1"} < set(patients["sample_id"])
 
-    def test_dropped_patients_are_logged(self, write, caplog):
-        caplog.set_level("INFO")
-        heart.make({}, "heart", [0], write(va=LINES["processed.va.data"] * 2))
-        assert "patient VA Long Beach-2 left out: the same as VA Long Beach-1 in all 14 columns" in caplog.text
+    def test_dropped_patients_are_told(self, write):
+        told = heart.make({}, "heart", [0], write(va=LINES["processed.va.data"] * 2)).remarks
+        expected = ("patient VA Long Beach-2 left out", "the same as VA Long Beach-1 in all 14 columns", 1)
+        assert expected in list(told.itertuples(index=False, name=None))
 
     def test_line_ends_spaces_and_byte_order_marks(self, write):
         paths = write()

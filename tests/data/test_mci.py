@@ -270,7 +270,7 @@ class TestMake:
 
     def test_each_file_is_read_once(self, files, monkeypatch):
         read = []
-        monkeypatch.setattr(mci, "read", lambda path: read.append(path) or adnimerge.read(path))
+        monkeypatch.setattr(mci, "inspect", lambda path: read.append(path) or adnimerge.inspect(path))
         mci.make({"n_seen": 2, "resampled": True}, "mci_conversion", [0, 1, 1], files)
         assert read == files
 

@@ -130,7 +130,7 @@ class TestLabels:
 
 
 def test_unknown_steps_and_folds_are_refused():
-    with pytest.raises(ConfigError, match="Unknown preparation 'standardize'. Did you mean 'standardise'"):
+    with pytest.raises(ConfigError, match=r"Unknown preparation 'standardize'\. Did you mean 'standardise'"):
         Preparation(("standardize",))
     data = example()
     fitted = Preparation(("standardise",)).fit(data, make_splits(data, [0], 3, "s"))

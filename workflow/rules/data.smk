@@ -15,7 +15,7 @@ if STAND_INS:
             runtime=10,
         params:
             datasets=list(STAND_INS),
-            code=code("armed.data.adni_standin"),
+            code=code("armed.data.adni_visits"),
         message:
             "Drawing stand-ins for ADNIMERGE.csv."
         script:
@@ -70,7 +70,9 @@ rule prepare:
 
 rule check_data:
     input:
-        "results/data/{study}.npz",
+        workflow.source_path("../report/data_check.html.j2"),
+        workflow.source_path("../report/page.css"),
+        data="results/data/{study}.npz",
     output:
         "results/data_checks/{study}.html",
     log:

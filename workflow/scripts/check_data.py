@@ -7,6 +7,4 @@ import _job
 _job.start(snakemake)
 from armed.jobs.data import check_data
 
-check_data(
-    snakemake.wildcards.study, Path(snakemake.input.data), snakemake.params.source, Path(snakemake.output[0])
-)
+check_data(snakemake.wildcards.study, Path(snakemake.input.data), snakemake.params.source, Path(snakemake.output[0]))
