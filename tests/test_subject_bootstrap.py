@@ -1,6 +1,8 @@
 """Draws of subjects: the same as scoring repeated rows, the spread of closed forms, and intervals that cover."""
 
 import math
+import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -161,6 +163,19 @@ def test_what_is_missing_is_told_at_once():
         draw_metrics(frame, ["auroc"], study="heart", thresholds=thresholds)
     with pytest.raises(DataError, match="Did you mean 'auroc'"):
         draw_metrics(frame, ["aurocc"], study="heart")
+
+
+def test_two_thousand_draws_are_quick_and_small():
+    frame = predictions(n=250, clusters=4, seeds=4, folds=5, visits=1)
+    start = time.process_time()
+    draw_metrics(frame, [*BINARY, WITHIN], study="heart")
+    assert time.process_time() - start < 3  # 0.2 s on an idle machine
+    tracemalloc.start()
+    try:
+        draw_metrics(frame, [*BINARY, WITHIN], study="heart")
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow
