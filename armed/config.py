@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from armed import config_checks, registry
+from armed import config_checks, config_rules, own_studies, registry
 from armed.errors import ConfigError, Problems, did_you_mean
 from armed.tuning_config import tuning_settings
 
@@ -39,7 +39,7 @@ def load(paths: str | Path | Sequence[str | Path]) -> dict:
     """
     config: dict = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        config = _merge(config, _read(Path(path)))
+        config = own_studies.overlay(config, _read(Path(path)))
     return _plain(config)
 
 
@@ -62,6 +62,24 @@ def check(config: Mapping) -> None:
     problems.raise_if_any()
 
 
+def complete(config: dict) -> None:
+    """Give the user's own studies their defaults, check the whole, and make the registry know them.
+
+    Parameters
+    ----------
+    config : dict
+        As Snakemake's ``configfile`` gives it; its block `studies` is completed in place.
+
+    Raises
+    ------
+    ConfigError
+        See `check`.
+    """
+    check(config)
+    config.update(_plain(own_studies.complete(config)))
+    own_studies.declare(config)
+
+
 def selected_studies(config: Mapping) -> list[str]:
     """Ids of the studies to run, in the order of ``run.studies``."""
     return list(config["run"]["studies"])
@@ -69,7 +87,7 @@ def selected_studies(config: Mapping) -> list[str]:
 
 def selected_models(config: Mapping, study: str) -> list[str]:
     """Ids of the selected models that apply to a study, in the order of ``run.models``."""
-    return [model for model in config["run"]["models"] if study in registry.model(model).studies]
+    return [model for model in config["run"]["models"] if registry.applies(model, study)]
 
 
 def fit_models(config: Mapping, study: str) -> list[str]:
@@ -89,9 +107,27 @@ def tuned_models(config: Mapping, study: str) -> list[str]:
 
 
 def data_variants(config: Mapping, study: str) -> list[str]:
-    """Names of the study's data sets: ``main``, and ``resampled`` where the configuration asks for it."""
-    given = config["studies"][study]["data"]
+    """Names of the study's data sets: ``main``, and ``resampled`` and others where the configuration asks for them."""
+    given = data_settings(config, study)["data"]
     return [name for name in registry.study(study).data_variants if name == "main" or given[name]]
+
+
+def source(config: Mapping, study: str) -> str:
+    """What data a study has: the registry's word, but ``restricted`` where the real file is there in place of a stand-in."""
+    entry = registry.study(study)
+    return "restricted" if entry.source == "stand-in" and _real_file(config, study) else entry.source
+
+
+def datasets(config: Mapping, study: str) -> list[int]:
+    """Numbers of the stand-in datasets that a study needs; none where it has no stand-in, or the real file is there."""
+    if registry.study(study).source != "stand-in" or _real_file(config, study):
+        return []
+    block = config["studies"][study]
+    return list(range(block["seeds"] if block["data"]["resampled"] else 1))
+
+
+def _real_file(config: Mapping, study: str) -> bool:
+    return Path(config["studies"][study]["data"]["path"]).is_file()
 
 
 def settings(config: Mapping, study: str, model: str) -> dict:
@@ -120,7 +156,9 @@ def settings(config: Mapping, study: str, model: str) -> dict:
         "study": study,
         "model": model,
         "seeds": seeds(config, study, model),
-        "variants": {name: config_checks.variant_settings(block, model, name) for name in names},
+        "variants": {name: config_rules.variant_settings(block, model, name) for name in names},
+        "kind": registry.study(study).kind,
+        "preparation": list(registry.study(study).preparation),
     }
     if entry.engine == "stack" and entry.weights_from is None:
         found |= {key: block[key] for key in ("network", "training", "torch_threads")}
@@ -130,22 +168,27 @@ def settings(config: Mapping, study: str, model: str) -> dict:
 
 
 def data_settings(config: Mapping, study: str) -> dict:
-    """What a study's data depend on.
+    """What a study's data depend on, apart from its raw files.
 
     Returns
     -------
     dict
-        ``study``, ``data`` (its block) and ``seeds``: those with a dataset of their own, none where all share one.
+        ``study``, ``data`` (its block) and ``seeds``: those with a dataset of their own, none where all share one. Real data
+        in place of a stand-in cannot be resampled.
     """
     block = config["studies"][study]
-    own = block["data"]["dataset_seed"] is None or block["data"]["resampled"]
-    return _ordered({"study": study, "data": block["data"], "seeds": list(range(block["seeds"] if own else 0))})
+    data = dict(block["data"])
+    if registry.study(study).source == "stand-in":
+        data["resampled"] = data["resampled"] and not _real_file(config, study)
+    own = data.get("dataset_seed", "none given") is None or data.get("resampled", False)
+    return _ordered({"study": study, "data": data, "seeds": list(range(block["seeds"] if own else 0))})
 
 
 def split_settings(config: Mapping, study: str) -> dict:
-    """What a study's folds depend on, apart from its data: ``study``, ``folds`` and ``seeds``."""
+    """What a study's folds depend on, apart from its data: ``study``, ``folds``, ``validation_fraction`` and ``seeds``."""
     block = config["studies"][study]
-    return {"study": study, "folds": block["folds"], "seeds": list(range(block["seeds"]))}
+    found = {key: block[key] for key in ("folds", "validation_fraction")}
+    return {"study": study, **found, "seeds": list(range(block["seeds"]))}
 
 
 def cluster_inference_settings(config: Mapping, study: str) -> dict:
@@ -167,6 +210,7 @@ def cluster_inference_settings(config: Mapping, study: str) -> dict:
         "training": {"epochs": own["epochs"], "patience": own["patience"]}
         | {key: shared[key] for key in ("batch_size", "learning_rate")},
         "validation_fraction": own["validation_fraction"],
+        "preparation": list(registry.study(study).preparation),
     }
     return _ordered(found)
 
@@ -181,16 +225,9 @@ def _read(path: Path) -> dict:
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"The configuration file '{path}' is not valid YAML or JSON: {error}") from error
     if not isinstance(block, dict):
-        given = config_checks.show(block)
+        given = config_rules.show(block)
         raise ConfigError(f"The configuration file '{path}' holds {given}, but keys with values were expected.")
     return block
-
-
-def _merge(base: object, overlay: Mapping) -> dict:
-    merged = dict(base) if isinstance(base, Mapping) else {}
-    for key, value in overlay.items():
-        merged[key] = _merge(merged.get(key), value) if isinstance(value, Mapping) else value
-    return merged
 
 
 def _plain(value: object) -> object:

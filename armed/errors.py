@@ -18,6 +18,10 @@ class DataError(ArmedError, ValueError):
     """The data given cannot be used."""
 
 
+class RetrievalError(ArmedError, OSError):
+    """A data file could not be had, or not the right one."""
+
+
 class LayerNotFoundError(ArmedError, ValueError):
     """A layer name does not exist in the wrapped network."""
 

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from armed.errors import UnknownNameError, did_you_mean
 
 SPIRALS = ("spirals_radius", "spirals_inverted", "spirals_confounded")
-DENSE = SPIRALS
+CLINICAL = ("mci_conversion", "mci_probes", "heart")
+OWN = "own"
+"""Stands for every study that the user's configuration declares (`declare`)."""
+DENSE = (*SPIRALS, *CLINICAL, OWN)
+LABELS = ("binary", "multiclass", "continuous")
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,23 @@ class Study:
     source : {"simulated", "stand-in", "open", "restricted", "own"}
         What data it is, as told in every table.
     data : str
-        Import path of the function that makes or reads its data (config block in, `StudyData` out).
+        Import path of the function that makes its data: config block, study, seeds and raw files in, `StudyData` out. The name
+        of its module is the form of the study's block in the configuration.
     partitions : tuple of str
         Partitions its predictions are scored on.
     metrics : tuple of str
         Metrics reported; the first is the headline one.
     data_variants : tuple of str
-        Variants of the study that differ in their data (every model is fitted to each, at its main settings).
+        Variants of the study that differ in their data or in which rows stop training early (every model is fitted to each, at
+        its main settings).
+    kind : {"binary", "multiclass", "continuous"}
+        What its labels are.
+    preparation : tuple of str
+        What is done to features inside each fold (`armed.data.preparation`).
+    threshold : {"constant", "train"}
+        Probability from which a sample is called positive: 0.5, or the Youden point of the training predictions of each fit.
+    raw : {"", "adnimerge", "heart", "own"}
+        Which raw files its data are made from; none for simulations.
     """
 
     id: str
@@ -41,6 +55,15 @@ class Study:
     partitions: tuple[str, ...]
     metrics: tuple[str, ...]
     data_variants: tuple[str, ...] = ("main",)
+    kind: str = "binary"
+    preparation: tuple[str, ...] = ()
+    threshold: str = "constant"
+    raw: str = ""
+
+    @property
+    def form(self) -> str:
+        """Form of its block in the configuration."""
+        return self.data.partition(":")[0].rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,8 @@ class Model:
         Another model whose trained weights it uses (no fit of its own).
     tunable : tuple of str
         Hyperparameters that a search may vary: settings that are one number and may differ between the replicas of a stack.
+    kinds : tuple of str
+        Kinds of labels it can predict.
     """
 
     id: str
@@ -83,9 +108,21 @@ class Model:
     adversary: bool = False
     weights_from: str | None = None
     tunable: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = LABELS
 
 
 _BINARY = ("accuracy", "auroc", "auprc", "balanced_accuracy", "brier", "within_cluster_auroc")
+_CLINICAL = (
+    *("auroc", "balanced_accuracy", "sensitivity", "specificity", "accuracy", "auprc", "f1", "ppv", "npv", "youden"),
+    *("sensitivity_at_specificity_80", "specificity_at_sensitivity_80", "brier", "ece", "within_cluster_auroc"),
+)
+METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
+    "binary": _CLINICAL,
+    "multiclass": ("auroc", "accuracy", "balanced_accuracy", "auprc", "brier", "ece"),
+    "continuous": ("mse", "r2"),
+}
+"""Metrics of studies that are not simulations, by kind of label; the first is the headline one."""
+_UNSEEN = ("seen", "unseen", "unseen_population")
 
 STUDIES: dict[str, Study] = {
     s.id: s
@@ -95,7 +132,7 @@ STUDIES: dict[str, Study] = {
             "Spirals, random radius",
             "simulated",
             "armed.data.spirals:simulate",
-            ("seen", "unseen", "unseen_population"),
+            _UNSEEN,
             _BINARY,
             ("main", "resampled"),
         ),
@@ -104,7 +141,7 @@ STUDIES: dict[str, Study] = {
             "Spirals, inverted radii",
             "simulated",
             "armed.data.spirals:simulate",
-            ("seen", "unseen", "unseen_population"),
+            _UNSEEN,
             _BINARY,
         ),
         Study(
@@ -112,11 +149,49 @@ STUDIES: dict[str, Study] = {
             "Spirals, confounded probes",
             "simulated",
             "armed.data.spirals:simulate",
-            ("seen", "unseen", "unseen_population", "deconfounded", "deconfounded_fixed"),
+            (*_UNSEEN, "deconfounded", "deconfounded_fixed"),
             _BINARY,
+        ),
+        Study(
+            "mci_conversion",
+            "MCI conversion",
+            "stand-in",
+            "armed.data.mci:make",
+            _UNSEEN,
+            _CLINICAL,
+            ("main", "resampled", "reference_protocol"),
+            preparation=("standardise",),
+            threshold="train",
+            raw="adnimerge",
+        ),
+        Study(
+            "mci_probes",
+            "MCI conversion with site probes",
+            "stand-in",
+            "armed.data.mci:make",
+            _UNSEEN,
+            _CLINICAL,
+            ("main", "resampled"),
+            preparation=("site_probes", "standardise"),
+            threshold="train",
+            raw="adnimerge",
+        ),
+        Study(
+            "heart",
+            "Heart disease, four hospitals",
+            "open",
+            "armed.data.heart:make",
+            _UNSEEN,
+            _CLINICAL,
+            preparation=("standardise",),
+            threshold="train",
+            raw="heart",
         ),
     )
 }
+
+BUILT_IN = tuple(STUDIES)
+"""Studies of the benchmark; `STUDIES` also has those that the configuration declares."""
 
 MODELS: dict[str, Model] = {
     m.id: m
@@ -172,6 +247,7 @@ MODELS: dict[str, Model] = {
             engine="statsmodels",
             uses_clusters_at_prediction=True,
             random_effects=True,
+            kinds=("binary", "continuous"),
         ),
         Model(
             "mixed_logit",
@@ -180,6 +256,7 @@ MODELS: dict[str, Model] = {
             engine="statsmodels",
             uses_clusters_at_prediction=True,
             random_effects=True,
+            kinds=("binary",),
         ),
         Model(
             "armed",
@@ -215,6 +292,9 @@ MODELS: dict[str, Model] = {
 TUNED = "tuned"
 """Variant of a model with the hyperparameters chosen for each fold."""
 
+REFERENCE_PROTOCOL = "reference_protocol"
+"""Variant of the data in which early stopping watches the test rows of each fold, as the authors' code does."""
+
 WITHOUT_FITS = tuple(m.id for m in MODELS.values() if m.weights_from)
 """Models that predict with another model's weights: what is read off the weights is told of the other."""
 
@@ -231,8 +311,26 @@ def model(id: str) -> Model:
 
 def models_for(study_id: str) -> list[str]:
     """Ids of the models that apply to a study, in the registry's order."""
-    study(study_id)
-    return [m.id for m in MODELS.values() if study_id in m.studies]
+    return [id for id in MODELS if applies(id, study_id)]
+
+
+def applies(model_id: str, study_id: str) -> bool:
+    """Whether a model can be run in a study: it lists the study, and can predict its kind of labels."""
+    entry, of = model(model_id), study(study_id)
+    return (study_id if study_id in BUILT_IN else OWN) in entry.studies and of.kind in entry.kinds
+
+
+def declare(entry: Study) -> None:
+    """Add a study of the user's, or replace it; all names that the registry knows are then one list.
+
+    Raises
+    ------
+    UnknownNameError
+        The id is that of a study of the benchmark.
+    """
+    if entry.id in BUILT_IN:
+        raise UnknownNameError(f"'{entry.id}' is a study of the benchmark; give your study another name.")
+    STUDIES[entry.id] = entry
 
 
 def load(path: str) -> object:

@@ -23,8 +23,10 @@ from armed import metrics
 from armed.candidates import Range, candidates
 from armed.cells import Cells
 from armed.data.clustered import ClusteredData
+from armed.data.preparation import Preparation
 from armed.data.splits import Fold, Splits, make_splits
 from armed.errors import ConfigError, Problems, did_you_mean
+from armed.method import Rows
 from armed.reproducibility import derive_seed
 
 if TYPE_CHECKING:
@@ -134,7 +136,13 @@ class Tuning:
 
 
 def tune(
-    method: StackMethod, data: ClusteredData, splits: Splits, plan: Plan, *, checkpoint: Path | None = None
+    method: StackMethod,
+    data: ClusteredData,
+    splits: Splits,
+    plan: Plan,
+    *,
+    preparation: Preparation | None = None,
+    checkpoint: Path | None = None,
 ) -> Tuning:
     """Choose hyperparameters for each fold of the tuned seeds.
 
@@ -144,8 +152,11 @@ def tune(
         With the settings that all candidates share.
     data : ClusteredData
     splits : Splits
-        Only training rows are looked at.
+        Only training and validation rows are looked at. Where there are validation rows, the training rows of inner folds hold
+        out as large a share of their own, to stop training early by.
     plan : Plan
+    preparation : Preparation, optional
+        What is done to features inside each inner fold, with numbers from its own training rows; nothing where not given.
     checkpoint : Path, optional
         Where an interrupted search continues from.
 
@@ -160,7 +171,10 @@ def tune(
     inner = inner_splits(data, outer, plan.inner_folds, method.study)
     log.info("Tuning: %d candidates x %d inner folds = %d replicas.", len(found), len(inner), len(found) * len(inner))
     begin = time.time()
-    by_replica = score(method.fit_settings(data, inner, found, checkpoint=checkpoint), data, inner, plan.metric)
+    fitted = (preparation or Preparation()).fit(data, inner)
+    fits = method.fit_settings(*fitted.training(data, inner), found, checkpoint=checkpoint)
+    held = fitted.apply(data, {(f.seed, f.fold): f.test for f in inner})
+    by_replica = score(fits, held.data, held.rows, plan.metric)
     scores = {
         (f.seed, f.fold): np.array(
             [
@@ -183,20 +197,21 @@ def inner_splits(data: ClusteredData, splits: Splits, n_folds: int, study: str) 
     -------
     Splits
         Inner fold k of fold f is number ``f * n_folds + k`` of the same seed, so that each has initial weights and batches
-        of its own. Its `test` is held out of f's training rows; its `train` are the rest of them.
+        of its own. Its `test` is held out of f's training and validation rows; its `train` and `validation` are the rest of
+        them, divided as those of f.
     """
     folds = []
     for outer in splits:
-        rows = outer.train
-        parts = make_splits(data.take(rows), [outer.seed], n_folds, f"{study}, inside fold {outer.fold}")
-        for part in parts:
+        rows = np.sort(np.concatenate([outer.train, outer.validation]))
+        where, share = f"{study}, inside fold {outer.fold}", len(outer.validation) / len(rows)
+        for part in make_splits(data.take(rows), [outer.seed], n_folds, where, validation_fraction=share):
             number = outer.fold * n_folds + part.fold
-            folds.append(Fold(outer.seed, number, rows[part.train], rows[:0], rows[part.test]))
+            folds.append(Fold(outer.seed, number, rows[part.train], rows[part.validation], rows[part.test]))
     return Splits(tuple(folds))
 
 
-def score(fit: StackFit, data: ClusteredData, splits: Splits, metric: str) -> dict[tuple[int, int, int], float]:
-    """Score each replica on the test rows of its own fold: (seed, fold, setting) to the metric of `mixed`.
+def score(fit: StackFit, data: ClusteredData, held: Rows, metric: str) -> dict[tuple[int, int, int], float]:
+    """Score each replica on the rows `held` out of its own fold: (seed, fold, setting) to the metric of `mixed`.
 
     NaN for replicas with a note: their training diverged.
     """
@@ -204,9 +219,8 @@ def score(fit: StackFit, data: ClusteredData, splits: Splits, metric: str) -> di
 
     from armed.stack import predictions
 
-    held = {(f.seed, f.fold): f.test for f in splits}
     codes = data.codes(fit.levels)
-    rows = [held[r.seed, r.fold] for r in fit.replicas]
+    rows = [np.asarray(held[r.seed, r.fold]) for r in fit.replicas]
     X = torch.tensor(data.X, dtype=torch.float32, device=fit.stack.device)
     outputs = fit.stack.evaluate(predictions, X, rows, [codes[r] for r in rows])
     mixed = np.concatenate([out["mixed"] for out in outputs])

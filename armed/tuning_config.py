@@ -57,12 +57,15 @@ def find_inconsistencies(config: Mapping, study: str) -> Iterator[str]:
         return
     if given["seeds"] > block["seeds"]:
         yield f"{where}.seeds is {given['seeds']}, but at most studies.{study}.seeds, {block['seeds']}, was expected."
-    known = [m for m in registry.STUDIES[study].metrics if m not in WHOLE_SEED_METRICS]
+    metrics = registry.STUDIES[study].metrics if study in registry.BUILT_IN else registry.METRICS_OF_KIND[data["kind"]]
+    known = [m for m in metrics if m not in WHOLE_SEED_METRICS]
     if given["metric"] not in known:
         yield (
             f"{where}.metric is '{given['metric']}', but a metric that the study has for each fold was expected, one of "
             f"{', '.join(known)}.{did_you_mean(given['metric'], known)}"
         )
+    if study not in registry.SPIRALS:
+        return
     training = data["n_per_cluster"] - -(-data["n_per_cluster"] // block["folds"])
     if given["inner_folds"] > training:
         yield (

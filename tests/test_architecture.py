@@ -42,11 +42,14 @@ MAY_IMPORT = {
     "labels": {"errors", "registry"},
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
-    "config_checks": {"errors", "registry", "tuning_config"},
-    "config": {"errors", "registry", "config_checks", "tuning_config"},
+    "own_studies": {"errors", "registry"},
+    "config_rules": {"errors", "registry", "tuning_config"},
+    "config_checks": {"errors", "registry", "own_studies", "config_rules"},
+    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config"},
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
+    "retrieval": {"errors", "files", "reproducibility"},
     "results": {"errors", "files", "registry", "labels", "reproducibility", "schemas"},
     "cells": {"errors"},
     "metrics": {"errors", "cells"},
@@ -85,13 +88,13 @@ MAY_IMPORT = {
     "findings": SHOWING,
     "tables": SHOWING,
     "report": SHOWING,
-    "jobs": FITTING | SHOWING | {"jobs"},
+    "jobs": FITTING | SHOWING | {"jobs", "retrieval"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
-LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility")
-NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning"}
+LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
+NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning", "retrieval"}
 
 
 @cache
@@ -305,7 +308,9 @@ class TestKeyReference:
             else:
                 yield ".".join(path)
 
-        return set(walk(configuration.load(ROOT / "config" / "config.yaml"), []))
+        config = configuration.load(ROOT / "config" / "config.yaml")
+        config["studies"]["own"] = config.pop("own_study")  # defaults of a study
+        return set(walk(config, []))
 
     @staticmethod
     def rows() -> list[str]:
@@ -329,15 +334,20 @@ class TestKeyReference:
 
     def test_every_key_has_a_description(self):
         for key in sorted(self.keys()):
-            rule = config_checks.schema()
+            rules = [config_checks.schema()]
             for name in key.split("."):
-                properties = rule.get("properties") or dict.fromkeys([name], *rule["patternProperties"].values())
-                rule = properties[next(iter(properties)) if name == "*" else name]
-            assert len(rule["description"]) > 10, key
+                blocks = [
+                    dict.fromkeys([name], *r["patternProperties"].values())
+                    if "patternProperties" in r
+                    else r.get("properties", {})
+                    for r in rules
+                ]
+                rules = [sub for block in blocks for k, sub in block.items() if name in (k, "*")]
+            assert rules and all(len(rule["description"]) > 10 for rule in rules), key
 
     def test_blocks_of_the_config_are_all_in_the_schema(self):
         """The other way round: no key of the schema without a default."""
-        study = next(iter(config_checks.schema()["properties"]["studies"]["properties"].values()))
+        studies = config_checks.schema(("own",))["properties"]["studies"]["properties"].values()
 
         def walk(rule, path):
             if rule.get("properties") and not (len(path) == 4 and path[:2] == ["tuning", "space"]):
@@ -346,5 +356,5 @@ class TestKeyReference:
             elif path[0] != "variants":
                 yield ".".join(["studies", "*", *path])
 
-        missing = set(walk(study, [])) - self.keys()
+        missing = {key for study in studies for key in walk(study, [])} - self.keys()
         assert not missing, f"no default in config.yaml for {', '.join(sorted(missing))}"

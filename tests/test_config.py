@@ -75,7 +75,7 @@ class TestLoad:
 class TestWhatJobsDependOn:
     def test_selection_keeps_the_order_asked_for(self, config):
         put(config, "run.models", ["armed_randomized_z", "armed", "mixedlm"])
-        assert configuration.selected_studies(config) == ["spirals_radius", "spirals_inverted", "spirals_confounded"]
+        assert configuration.selected_studies(config) == [*registry.BUILT_IN]
         assert configuration.selected_models(config, "spirals_radius") == ["armed_randomized_z", "armed", "mixedlm"]
         assert configuration.fit_models(config, "spirals_radius") == ["armed", "mixedlm"]
 
@@ -124,7 +124,8 @@ class TestWhatJobsDependOn:
 
     @pytest.mark.parametrize("model", ["mixedlm", "armed_randomized_z"])
     def test_no_network_where_none_is_trained(self, config, model):
-        assert set(configuration.settings(config, "spirals_radius", model)) == {"study", "model", "seeds", "variants"}
+        found = configuration.settings(config, "spirals_radius", model)
+        assert set(found) == {"study", "model", "seeds", "variants", "kind", "preparation"}
 
     @pytest.mark.parametrize(
         ("key", "value", "changed"),

@@ -258,11 +258,11 @@ config.check(given)
 study, model = "spirals_long", "label_smoothing"
 settings = config.settings(given, study, model)
 npz, splits, run = Path("data.npz"), Path("splits.parquet"), Path("run")
-data.simulate(config.data_settings(given, study), npz)
+data.prepare(config.data_settings(given, study), [], npz)
 data.split(config.split_settings(given, study), npz, splits)
 fit.fit(settings, "", npz, splits, run, Path("checkpoints"), device="cpu", stack_size=256)
 tables = ["predictions", "metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "boundaries"]
-predict.predict(settings, npz, splits, run, None, {t: Path(t) for t in tables}, 1)
+predict.predict(settings, "simulated", npz, splits, run, None, {t: Path(t) for t in tables}, 1)
 metrics = results.read("metrics", "metrics")
 assert set(metrics["partition"]) == {"seen", "unseen"}, metrics
 print(config.__file__, settings["variants"]["main"])

@@ -54,5 +54,5 @@ def test_every_rule_names_an_environment_that_is_there():
     for file in (ROOT / "workflow" / "rules").glob("*.smk"):
         text = file.read_text()
         named = re.findall(r'conda:\s+"([^"]+)"', text)
-        assert len(named) == len(re.findall(r"^rule ", text, re.MULTILINE)), file.name
+        assert len(named) == len(re.findall(r"^\s*(?:rule|checkpoint) ", text, re.MULTILINE)), file.name
         assert all((file.parent / path).resolve().is_file() for path in named)

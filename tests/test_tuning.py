@@ -141,7 +141,7 @@ class TestTune:
         inner = inner_splits(ALL, splits().select([0]), 2, "contract")
         fit = method().fit_settings(ALL, inner, [PLAN.default])
         fit.notes[0, 1, 0] = "diverged"
-        scores = score(fit, ALL, inner, "auroc")
+        scores = score(fit, ALL, {(f.seed, f.fold): f.test for f in inner}, "auroc")
         assert [key for key, value in scores.items() if np.isnan(value)] == [(0, 1, 0)]
 
     @pytest.mark.parametrize("model", TUNABLE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -132,7 +133,7 @@ class SpiralSettings:
         problems.raise_if_any()
 
 
-def simulate(settings: dict, study: str, seeds: Sequence[int]) -> StudyData:
+def simulate(settings: dict, study: str, seeds: Sequence[int], raw: Sequence[Path] = ()) -> StudyData:
     """Draw all data of a spirals study.
 
     Parameters
@@ -143,6 +144,8 @@ def simulate(settings: dict, study: str, seeds: Sequence[int]) -> StudyData:
         Id of the study; part of every derived seed.
     seeds : sequence of int
         Seeds of the study; those that share one dataset have it once, as dataset 0.
+    raw : sequence of Path
+        None: a simulation has no raw files.
 
     Returns
     -------

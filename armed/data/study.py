@@ -26,8 +26,8 @@ class StudyData:
         ``parts[variant][name]`` is a `ClusteredData`: variant ``main`` (and others such as ``resampled``),
         names ``seen``, ``unseen``, ``deconfounded``.
     truth : DataFrame
-        What the generator knows, one row per variant, dataset, part and cluster; for spirals `radius` and
-        `ratio`, the share of class 1. Empty where nothing is known.
+        What is known of each cluster, one row per variant, dataset, part and cluster: `ratio`, the share of class 1,
+        and for spirals the `radius`, for MCI conversion the number of subjects `n`. Empty where nothing is known.
 
     Raises
     ------

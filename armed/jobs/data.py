@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from armed import registry
-from armed.data.splits import Splits, make_splits
+from armed.data.splits import Splits, make_splits, stopped_by_test
 from armed.data.study import StudyData
+from armed.errors import RetrievalError
 from armed.files import atomic
-from armed.method import Rows
+from armed.retrieval import Receipt
 
 
-def simulate(settings: Mapping, out: Path) -> None:
-    """Make the data of a study.
+def prepare(settings: Mapping, raw: Sequence[Path], out: Path) -> None:
+    """Make the data of a study: simulated, or from its raw files.
 
     Parameters
     ----------
     settings : mapping
         `armed.config.data_settings`.
+    raw : sequence of Path
+        Raw files, or the receipt (JSON) of files that were retrieved; none for a simulation.
     out : Path
         `StudyData` file to write.
+
+    Raises
+    ------
+    RetrievalError
+        The receipt says that the files could not be had.
     """
     study = registry.study(settings["study"])
+    if [path.suffix for path in raw] == [".json"]:
+        receipt = Receipt.read(raw[0])
+        if receipt.problem:
+            raise RetrievalError(receipt.problem)
+        raw = [Path(path) for path in receipt.files]
     seeds = settings["seeds"] or [0]  # none has a dataset of its own: all share dataset 0
-    registry.load(study.data)(settings["data"], study.id, seeds).save(out)
+    registry.load(study.data)(settings["data"], study.id, seeds, raw).save(out)
 
 
 def split(settings: Mapping, data: Path, out: Path) -> None:
@@ -39,8 +52,9 @@ def split(settings: Mapping, data: Path, out: Path) -> None:
     data, out : Path
         `StudyData` file to read, folds (parquet, with a column `variant`) to write.
     """
+    held = settings["validation_fraction"]
     frames = [
-        make_splits(parts["seen"], settings["seeds"], settings["folds"], settings["study"])
+        make_splits(parts["seen"], settings["seeds"], settings["folds"], settings["study"], validation_fraction=held)
         .to_frame()
         .assign(variant=variant)
         for variant, parts in StudyData.load(data).parts.items()
@@ -49,13 +63,11 @@ def split(settings: Mapping, data: Path, out: Path) -> None:
         pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
 
 
-def read_test_rows(path: Path, variant: str) -> Rows:
-    """Test rows of each (seed, fold) of one variant of the data, ascending."""
-    chosen = [("variant", "==", variant), ("validation", "==", False)]
-    frame = pd.read_parquet(path, columns=["seed", "fold", "row"], filters=chosen).sort_values(["seed", "fold", "row"])
-    return {key: rows.to_numpy() for key, rows in frame.groupby(["seed", "fold"])["row"]}
-
-
 def read_splits(path: Path, variant: str) -> Splits:
-    """Folds of one variant of the data."""
+    """Folds of one variant of the data, as results are reported by them."""
     return Splits.from_frame(pd.read_parquet(path, filters=[("variant", "==", variant)]))
+
+
+def as_trained(splits: Splits, variant: str) -> Splits:
+    """The folds as models are trained on them: under the authors' protocol early stopping watches the test rows."""
+    return stopped_by_test(splits) if variant == registry.REFERENCE_PROTOCOL else splits

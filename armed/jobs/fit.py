@@ -9,17 +9,48 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
 
 from armed import registry
+from armed.data.preparation import Preparation
 from armed.data.study import StudyData
 from armed.files import atomic
-from armed.jobs.data import read_splits
+from armed.jobs.data import as_trained, read_splits
 from armed.reproducibility import environment
 
 log = logging.getLogger(__name__)
 # Named, not imported: fits that do not use these neither load them nor run again when they change.
 CLUSTER_INFERENCE = "armed.cluster_inference:ClusterInference"
 TUNE, PLAN = "armed.tuning:tune", "armed.tuning:Plan"
+ROTATION = "@"
+"""Stands in the name of a variant of the data between its own name and the cluster that is left out in it."""
+
+
+class Variant(NamedTuple):
+    """One training of a model on all folds and seeds.
+
+    Attributes
+    ----------
+    folder : str
+        Where it is kept, under the model's run.
+    name : str
+        Variant in the results.
+    settings : str
+        Which of the model's settings it uses; `registry.TUNED` for those chosen.
+    data : str
+        Variant of the data.
+    rotation : int
+        Position among the variants of the data that leave out one cluster each and share a name in the results; their folds
+        are numbered on from one to the next.
+    """
+
+    folder: str
+    name: str
+    settings: str
+    data: str
+    rotation: int
 
 
 def fit(
@@ -58,14 +89,15 @@ def fit(
         See `armed.fit_stack`.
     """
     entry = registry.model(settings["model"])
-    common = {"study": settings["study"], "label": "binary"}
+    common = {"study": settings["study"], "label": settings["kind"]}
     if entry.engine == "stack":
         common |= {key: settings[key] for key in ("network", "training")}
         common |= {"device": device, "stack_size": stack_size, "engine": engine}
     study_data, main = StudyData.load(data), settings["variants"]["main"]
+    method = registry.load(entry.method)
     jobs = [
-        (name, registry.load(entry.method), {**common, **settings["variants"].get(model_variant, main)}, data_variant)
-        for name, model_variant, data_variant in fitted_variants(settings, study_data)
+        (variant, method, {**common, **settings["variants"].get(variant.settings, main)})
+        for variant in variants(settings, study_data)
     ]
     _fit_all(jobs, settings, code, study_data, splits, folder, checkpoints)
 
@@ -87,57 +119,74 @@ def fit_cluster_inference(
     common |= {"device": device, "stack_size": stack_size, "engine": engine}
     study_data = StudyData.load(data)
     method = registry.load(CLUSTER_INFERENCE)
-    jobs = [(variant, method, common, variant) for variant in study_data.parts]
+    jobs = [(Variant(name, name, "main", name, 0), method, common) for name in study_data.parts]
     _fit_all(jobs, settings, code, study_data, splits, folder, checkpoints)
 
 
-def fitted_variants(settings: Mapping, data: StudyData) -> Iterator[tuple[str, str, str]]:
-    """(variant in the results, variant of the model, variant of the data) of all fits of a model."""
-    for model_variant in settings["variants"]:
-        yield model_variant, model_variant, "main"
+def variants(settings: Mapping, data: StudyData) -> Iterator[Variant]:
+    """All trainings of a model, by variant of the data."""
+    rotations: dict[str, int] = {}
     for data_variant in data.parts:
-        if data_variant != "main":
-            yield data_variant, "main", data_variant
-    if "tuning" in settings:
-        yield registry.TUNED, registry.TUNED, "main"
+        base, at, left_out = data_variant.partition(ROTATION)
+        rotation = rotations[base] = rotations.get(base, -1) + 1
+        names = {base: "main"}
+        if base == "main":
+            names = {name: name for name in settings["variants"]}
+            names |= {registry.TUNED: registry.TUNED} if "tuning" in settings else {}
+        for name, own in names.items():
+            yield Variant(f"{name}{at}{left_out}", name, own, data_variant, rotation)
 
 
 def _fit_all(
     jobs: list, settings: Mapping, code: str, data: StudyData, splits: Path, folder: Path, checkpoints: Path
 ) -> None:
     set_torch_threads(settings.get("torch_threads"))
-    started, timings = time.time(), {}
+    started, timings, tunings = time.time(), {}, []
     with atomic(folder, folder=True) as temporary:
-        for name, method, arguments, data_variant in jobs:
-            log.info("Fitting %s, variant %s, on data %s.", method.__name__, name, data_variant)
+        for variant, method, arguments in jobs:
+            log.info("Fitting %s, variant %s, on data %s.", method.__name__, variant.name, variant.data)
             begin = time.time()
-            fitted, seen, folds = (
-                method(**arguments),
-                data.part("seen", data_variant),
-                read_splits(splits, data_variant),
-            )
-            point = checkpoints / f"{name}.pt"
-            if name == registry.TUNED:
-                plan = registry.load(PLAN)(**settings["tuning"])
-                tuning = registry.load(TUNE)(fitted, seen, folds, plan, checkpoint=checkpoints / "tuning.pt")
-                tuning.to_frame().to_csv(temporary / "tuning.tsv", sep="\t", index=False)
-                fitted.fit(seen, folds, plan.seeds, checkpoint=point, assign=tuning.assign)
-            else:
-                fitted.fit(seen, folds, settings["seeds"], checkpoint=point)
-            fitted.save(temporary / name)
-            timings[name] = round(time.time() - begin, 2)
-            log.info("Fitted %d models in %.1f s.", len(fitted.replicas_), timings[name])
+            fitted, tuned = _fit_variant(variant, method(**arguments), settings, data, splits, checkpoints)
+            fitted.save(temporary / variant.folder)
+            tunings += [] if tuned is None else [tuned]
+            timings[variant.folder] = round(time.time() - begin, 2)
+            log.info("Fitted %d models in %.1f s.", len(fitted.replicas_), timings[variant.folder])
+        if tunings:
+            pd.concat(tunings).to_csv(temporary / "tuning.tsv", sep="\t", index=False)
+        arguments = jobs[0][2]
         record = {
             "settings": settings,
             "source_digest": code,
-            "device": jobs[0][2].get("device", "cpu"),
-            "engine": jobs[0][2].get("engine"),
+            "device": arguments.get("device", "cpu"),
+            "engine": arguments.get("engine"),
             "environment": environment(),
             "seconds": timings,
             "wall_seconds": round(time.time() - started, 2),
         }
         (temporary / "run.json").write_text(json.dumps(record, indent=1))
     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _fit_variant(
+    variant: Variant, method: object, settings: Mapping, data: StudyData, splits: Path, checkpoints: Path
+) -> tuple[object, pd.DataFrame | None]:
+    """Train one variant; returns the method, and what was tried where hyperparameters were chosen."""
+    seen = data.part("seen", variant.data)
+    folds = as_trained(read_splits(splits, variant.data), variant.data)
+    preparation = Preparation(tuple(settings["preparation"]), settings["study"])
+    point = checkpoints / f"{variant.folder}.pt"
+    if variant.settings != registry.TUNED:
+        prepared, rows = preparation.fit(seen, folds).training(seen, folds.select(settings["seeds"]))
+        return method.fit(prepared, rows, settings["seeds"], checkpoint=point), None
+    plan = registry.load(PLAN)(**settings["tuning"])
+    folds = folds.select(plan.seeds)
+    search = checkpoints / f"{variant.folder}.search.pt"
+    tuning = registry.load(TUNE)(method, seen, folds, plan, preparation=preparation, checkpoint=search)
+    prepared, rows = preparation.fit(seen, folds).training(seen, folds)
+    method.fit(prepared, rows, plan.seeds, checkpoint=point, assign=tuning.assign)
+    n_folds = 1 + max(f.fold for f in folds)
+    table = tuning.to_frame()
+    return method, table.assign(fold=table["fold"] + variant.rotation * n_folds)
 
 
 def set_torch_threads(threads: int | None) -> None:

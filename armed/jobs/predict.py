@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,15 @@ import pandas as pd
 
 from armed import registry, results
 from armed.data.clustered import ClusteredData
+from armed.data.preparation import Preparation
 from armed.data.study import StudyData, is_probe
 from armed.files import atomic
-from armed.jobs.data import read_test_rows
-from armed.jobs.fit import CLUSTER_INFERENCE, fitted_variants, set_torch_threads
-from armed.method import Method, Rows
+from armed.jobs.data import as_trained, read_splits
+from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
+from armed.jobs.trained import Names, Trained
+from armed.method import Method
 from armed.schemas import table as schema
-from armed.scoring import FIXED_OF, score
+from armed.scoring import score
 
 log = logging.getLogger(__name__)
 # Kept for every cluster. All metrics would make the table ten times larger; they are kept only for unseen clusters that all
@@ -30,6 +34,7 @@ SEEDS_AT_ONCE = 10  # bounds memory
 
 def predict(
     settings: Mapping,
+    source: str,
     data: Path,
     splits: Path,
     run: Path,
@@ -43,6 +48,8 @@ def predict(
     ----------
     settings : mapping
         `armed.config.settings` of the model.
+    source : str
+        What data it is (`armed.config.source`).
     data, splits : Path
         What `armed.jobs.data` wrote.
     run : Path
@@ -56,23 +63,21 @@ def predict(
     """
     set_torch_threads(settings.get("torch_threads"))
     study, entry = registry.study(settings["study"]), registry.model(settings["model"])
-    study_data = StudyData.load(data)
-    names = _Names(study, settings, study_data)
+    job = _Job(study, source, entry, settings, StudyData.load(data), splits, run, inference)
     tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
-    for variant, _, data_variant in fitted_variants(settings, study_data):
-        log.info("Predicting with %s, variant %s.", entry.id, variant)
-        method = registry.load(entry.method).load(run / variant)
-        parts, predictor = study_data.parts[data_variant], _inference(inference, data_variant)
-        test = read_test_rows(splits, data_variant)
-        if method.random_effects_ is not None:
-            tables["random_effects"].append(method.random_effects_.assign(variant=variant))
-        if variant == "main" and study.id in registry.SPIRALS:
-            tables["boundaries"].append(boundary_grid(method, parts["seen"]).assign(variant=variant))
-        for seeds in batched(sorted({seed for seed, _ in method.replicas_}), SEEDS_AT_ONCE):
-            rows = {key: ids for key, ids in test.items() if key[0] in seeds}
-            task = _Task(method, parts, rows, predictor, variant, names)
-            for name, frame in _score(task, study, entry.id, unseen_seeds).items():
-                tables[name].append(frame)
+    for name, trained in job.trained().items():
+        log.info("Predicting with %s, variant %s.", entry.id, name)
+        for each in trained:
+            effects = each.method.random_effects_
+            if effects is not None:
+                tables["random_effects"].append(each.numbered(effects).assign(variant=name))
+        if name == "main" and study.id in registry.SPIRALS:
+            grid = boundary_grid(trained[0].method, trained[0].parts["seen"])
+            tables["boundaries"].append(grid.assign(variant=name))
+        seeds = sorted({seed for each in trained for seed in each.folds.seeds})
+        for some in batched(seeds, SEEDS_AT_ONCE):
+            for table, frame in _score(job, name, [each.of_seeds(some) for each in trained], unseen_seeds).items():
+                tables[table].append(frame)
     for name in ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "predictions"):
         table = pd.concat(tables[name], ignore_index=True) if tables[name] else results.empty(name)
         if name != "predictions":
@@ -84,121 +89,71 @@ def predict(
         pd.concat(grids).to_parquet(temporary, index=False) if grids else pd.DataFrame().to_parquet(temporary)
 
 
-def _score(task: _Task, study: registry.Study, model: str, unseen_seeds: int) -> dict[str, pd.DataFrame]:
+@dataclass(frozen=True)
+class _Job:
+    """What a prediction job works on."""
+
+    study: registry.Study
+    source: str
+    model: registry.Model
+    settings: Mapping
+    data: StudyData
+    splits: Path
+    run: Path
+    inference: Path | None
+
+    @cached_property
+    def names(self) -> Names:
+        return Names.of(self.study, self.settings, self.data)
+
+    def trained(self) -> dict[str, list[Trained]]:
+        """Trained models by variant of the results; several where each leaves out one cluster."""
+        preparation = Preparation(tuple(self.settings["preparation"]), self.study.id)
+        found: dict[str, list[Trained]] = {}
+        for variant in variants(self.settings, self.data):
+            method = registry.load(self.model.method).load(self.run / variant.folder)
+            folds = read_splits(self.splits, variant.data).select(sorted({seed for seed, _ in method.replicas_}))
+            seen = self.data.part("seen", variant.data)
+            fitted = preparation.fit(seen, as_trained(folds, variant.data))
+            predictor = None
+            if self.inference is not None:
+                predictor = registry.load(CLUSTER_INFERENCE).load(self.inference / variant.data)
+            first = variant.rotation * (1 + max(f.fold for f in folds))
+            parts = self.data.parts[variant.data]
+            found.setdefault(variant.name, []).append(Trained(method, parts, folds, fitted, predictor, first))
+        return found
+
+
+def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -> dict[str, pd.DataFrame]:
     """All tables of one variant and a few seeds."""
-    predictions = task.predictions(study.partitions)
-    # Where all metrics are wanted of some clusters they are computed for all.
-    by_cluster = None if task.shares_unseen_clusters() else CLUSTER_METRICS
-    named = {"source": study.source, "study": study.id, "model": model}
-    scores = score(predictions, study.metrics, by_cluster=by_cluster, **named)
-    # Spirals: 0.5, fixed in advance.
-    fits = pd.DataFrame(list(task.test), columns=["seed", "fold"])
-    found = {"thresholds": fits.assign(variant=task.variant, threshold=0.5, chosen_on="constant")}
-    extra = [task.adversary_and_z()]
-    importance = task.method.importance(task.parts["seen"], task.test)
-    if importance is not None:
-        found["importance"] = _ranked(importance.assign(variant=task.variant))
+    study = job.study
+    predictions = pd.concat([t.predictions(study.partitions, job.names, variant) for t in trained], ignore_index=True)
+    thresholds = pd.concat([t.thresholds(study.threshold) for t in trained]).assign(variant=variant)
+    shared = all(t.shares_unseen_clusters() for t in trained)
+    scores = score(
+        predictions,
+        study.metrics,
+        None if study.threshold == "constant" else thresholds,
+        # Where all metrics are wanted of some clusters they are computed for all.
+        by_cluster=None if shared else CLUSTER_METRICS,
+        **{"source": job.source, "study": study.id, "model": job.model.id},
+    )
+    found = {"thresholds": thresholds}
+    extra = [t.adversary_and_z() for t in trained]
+    importance = [frame for t in trained if (frame := t.importance()) is not None]
+    if importance:
+        found["importance"] = _ranked(pd.concat(importance, ignore_index=True).assign(variant=variant))
         extra.append(_probe_ranks(found["importance"]))
-    metrics = pd.concat([scores.metrics, *(e.assign(source=study.source, variant=task.variant) for e in extra)])
-    found["metrics"] = _with_notes(metrics, task.method)
+    notes = {key: note for t in trained for key, note in t.notes().items()}
+    metrics = [scores.metrics, *(e.assign(source=job.source, variant=variant) for e in extra)]
+    found["metrics"] = _with_notes(pd.concat(metrics), notes)
     by_cluster = scores.cluster_metrics
     kept = by_cluster["metric"].isin(CLUSTER_METRICS)
-    if task.shares_unseen_clusters():
+    if shared:
         kept |= by_cluster["partition"].str.startswith("unseen")
     found["cluster_metrics"] = by_cluster[kept]
     kept = ~predictions["partition"].str.startswith("unseen") | (predictions["seed"] < unseen_seeds)
     return found | {"predictions": predictions[kept]}
-
-
-class _Names:
-    """Names that a predictions table may hold, so that these columns are categories, the same in all frames of a job."""
-
-    def __init__(self, study: registry.Study, settings: Mapping, data: StudyData) -> None:
-        parts = [part for of_variant in data.parts.values() for part in of_variant.values()]
-        self.types = {
-            "cluster": pd.CategoricalDtype(np.unique(np.concatenate([part.levels for part in parts]))),
-            "partition": pd.CategoricalDtype(study.partitions),
-            "variant": pd.CategoricalDtype([variant for variant, _, _ in fitted_variants(settings, data)]),
-        }
-
-    def columns(self, part: ClusteredData, rows: np.ndarray, partition: str, variant: str) -> dict[str, pd.Categorical]:
-        """These columns for some rows of a part of the data."""
-        categories = self.types["cluster"].categories
-        codes = {
-            "cluster": part.codes(categories)[rows],
-            "partition": np.full(len(rows), self.types["partition"].categories.get_loc(partition)),
-            "variant": np.full(len(rows), self.types["variant"].categories.get_loc(variant)),
-        }
-        return {name: pd.Categorical.from_codes(values, dtype=self.types[name]) for name, values in codes.items()}
-
-
-class _Task:
-    """One variant of a model: its fits, the parts of its data, and the test rows of some folds."""
-
-    def __init__(
-        self,
-        method: Method,
-        parts: Mapping[str, ClusteredData],
-        test: Rows,
-        inference: object | None,
-        variant: str,
-        names: _Names,
-    ) -> None:
-        self.variant = variant
-        self.names = names
-        self.test = test
-        self.method = method
-        self.parts = parts
-        self.inference = inference
-
-    def shares_unseen_clusters(self) -> bool:
-        """Whether all seeds meet the same unseen clusters, so that intervals are over these."""
-        return bool(np.ptp(self.parts["unseen"].dataset) == 0)
-
-    def predictions(self, partitions: tuple[str, ...]) -> pd.DataFrame:
-        """Rows of the predictions table for all partitions that apply."""
-        own = "infer" if self.inference is not None else "population"
-        frames = []
-        for partition in partitions:
-            if partition in FIXED_OF or (partition == "unseen_population" and self.inference is None):
-                continue  # scored from another partition's rows; the same as `unseen`
-            part = self.parts["unseen" if partition == "unseen_population" else partition]
-            rows = self.test if partition == "seen" else {key: part.rows_of(key[0]) for key in self.test}
-            new_clusters = {"unseen": own, "unseen_population": "population"}.get(partition, "error")
-            predicted = self.method.predict(part, rows, new_clusters=new_clusters, cluster_inference=self.inference)
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "sample_id": part.sample_id[predicted.row],
-                        **self.names.columns(part, predicted.row, partition, self.variant),
-                        "seed": predicted.seed,
-                        "fold": predicted.fold,
-                        "y_true": part.y[predicted.row].astype(np.float32),
-                        "fixed": predicted.fixed,
-                        "mixed": predicted.mixed,
-                    }
-                )
-            )
-        return pd.concat(frames, ignore_index=True)
-
-    def adversary_and_z(self) -> pd.DataFrame:
-        """Accuracy of the adversary and of the Z-predictor on the test rows of seen clusters, chance in the note."""
-        data = self.parts["seen"]
-        guesses = {}
-        if hasattr(self.method, "adversary_predictions"):
-            guesses["adversary_accuracy"] = self.method.adversary_predictions(data, self.test)
-        if self.inference is not None:
-            Z = self.inference.infer(data, self.test, self.method.levels_)
-            guesses["z_accuracy"] = {key: z.argmax(1) for key, z in Z.items()}
-        codes = data.codes(self.method.levels_)
-        rows = []
-        for metric, by_fit in guesses.items():
-            for (seed, fold), guess in (by_fit or {}).items():
-                truth = codes[self.test[seed, fold]]
-                chance = np.bincount(truth[truth >= 0]).max() / len(truth)
-                value, note = float((guess == truth).mean()), f"chance {chance:.3g}"
-                rows.append((seed, fold, "seen", metric, value, len(truth), note))
-        return pd.DataFrame(rows, columns=["seed", "fold", "partition", "metric", "value", "n", "note"])
 
 
 def boundary_grid(method: Method, data: ClusteredData, n: int = GRID_POINTS) -> pd.DataFrame:
@@ -229,18 +184,12 @@ def batched(items: Sequence, size: int) -> Iterator[Sequence]:
         yield items[start : start + size]
 
 
-def _inference(folder: Path | None, data_variant: str) -> object | None:
-    if folder is None:
-        return None
-    return registry.load(CLUSTER_INFERENCE).load(folder / data_variant)
-
-
-def _with_notes(metrics: pd.DataFrame, method: Method) -> pd.DataFrame:
+def _with_notes(metrics: pd.DataFrame, told: Mapping[tuple[int, int], str]) -> pd.DataFrame:
     """Add what a reader should know of a fit, such as that it did not converge."""
-    if not method.notes_:
+    if not told:
         return metrics
-    told = [method.notes_.get(key, "") for key in zip(metrics["seed"], metrics["fold"], strict=True)]
-    joined = ["; ".join(t for t in pair if t) for pair in zip(metrics["note"].fillna(""), told, strict=True)]
+    notes = [told.get(key, "") for key in zip(metrics["seed"], metrics["fold"], strict=True)]
+    joined = ["; ".join(t for t in pair if t) for pair in zip(metrics["note"].fillna(""), notes, strict=True)]
     return metrics.assign(note=joined)
 
 

@@ -1,4 +1,4 @@
-"""Folds on disk are the folds that were made."""
+"""Folds on disk are the folds that were made; raw files that could not be had stop the study that needs them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,36 @@ import pytest
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import make_splits
-from armed.jobs.data import read_splits, read_test_rows
+from armed.errors import RetrievalError
+from armed.jobs.data import as_trained, prepare, read_splits
 
 
 @pytest.mark.parametrize("variant", ["main", "resampled"])
-def test_test_rows_are_those_of_the_folds(tmp_path, variant):
+def test_folds_are_those_that_were_made(tmp_path, variant):
     data = ClusteredData(np.zeros((60, 1)), np.arange(60) % 2, np.arange(60) % 3)
     folds = {"main": [0, 1, 10], "resampled": [2]}
     made = {name: make_splits(data, seeds, 3, "study", validation_fraction=0.2) for name, seeds in folds.items()}
     frames = [splits.to_frame().assign(variant=name) for name, splits in made.items()]
-    pd.concat(frames).sample(frac=1, random_state=0).to_parquet(tmp_path / "splits.parquet")
-    rows = read_test_rows(tmp_path / "splits.parquet", variant)
-    assert list(rows) == [(fold.seed, fold.fold) for fold in made[variant]]
-    assert {fold.seed for fold in read_splits(tmp_path / "splits.parquet", variant)} == set(folds[variant])
-    for fold in made[variant]:
-        np.testing.assert_array_equal(rows[fold.seed, fold.fold], fold.test)
+    pd.concat(frames).to_parquet(tmp_path / "splits.parquet")
+    found = read_splits(tmp_path / "splits.parquet", variant)
+    assert [(f.seed, f.fold) for f in found] == [(f.seed, f.fold) for f in made[variant]]
+    for one, other in zip(found, made[variant], strict=True):
+        for role in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(one, role), getattr(other, role))
+
+
+def test_only_the_authors_protocol_stops_by_the_test_rows():
+    data = ClusteredData(np.zeros((60, 1)), np.arange(60) % 2, np.arange(60) % 3)
+    splits = make_splits(data, [0], 3, "study", validation_fraction=0.2)
+    assert as_trained(splits, "main") is splits
+    for reported, trained in zip(splits, as_trained(splits, "reference_protocol"), strict=True):
+        np.testing.assert_array_equal(trained.validation, reported.test)
+        assert set(trained.train) == {*reported.train, *reported.validation} and not len(trained.test)
+
+
+def test_what_could_not_be_retrieved_is_told(tmp_path):
+    receipt = tmp_path / "heart.json"
+    receipt.write_text('{"files": [], "problem": "processed.va.data of heart could not be had"}')
+    with pytest.raises(RetrievalError, match=r"processed\.va\.data"):
+        prepare({"study": "heart", "data": {}, "seeds": []}, [receipt], tmp_path / "heart.npz")
+    assert not (tmp_path / "heart.npz").exists()

@@ -45,12 +45,12 @@ def folder(config, tmp_path_factory):
     """Fits and tables of `armed` and `conventional`."""
     folder = tmp_path_factory.mktemp("run")
     npz, splits = folder / "data.npz", folder / "splits.parquet"
-    data.simulate(configuration.data_settings(config, STUDY), npz)
+    data.prepare(configuration.data_settings(config, STUDY), [], npz)
     data.split(configuration.split_settings(config, STUDY), npz, splits)
     for model in ("armed", "conventional"):
         settings, run = configuration.settings(config, STUDY, model), folder / model
         fit.fit(settings, "", npz, splits, run, folder / "checkpoints", device="cpu", stack_size=64)
-        predict.predict(settings, npz, splits, run, None, {t: folder / f"{model}_{t}" for t in TABLES}, 1)
+        predict.predict(settings, "simulated", npz, splits, run, None, {t: folder / f"{model}_{t}" for t in TABLES}, 1)
     return folder
 
 

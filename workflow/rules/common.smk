@@ -6,17 +6,20 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from armed import config as configuration
-from armed import registry, reproducibility
+from armed import registry, reproducibility, retrieval
 
-configuration.check(config)
+configuration.complete(config)
 
 STUDIES = configuration.selected_studies(config)
+STAND_INS = range(max((len(configuration.datasets(config, study)) for study in STUDIES), default=0))
+MIRROR = retrieval.mirror_folder(config["data_mirror"])
 TABLES = ["metrics", "cluster_metrics", "thresholds", "importance", "random_effects"]
 
 
 wildcard_constraints:
     study="|".join(registry.STUDIES),
     model="|".join(registry.MODELS),
+    name="|".join(sorted({study.raw for study in registry.STUDIES.values() if study.source == "open"})),
 
 
 def code(*paths):
@@ -35,6 +38,41 @@ def data_code(wildcards):
     return code("armed.jobs.data", registry.study(wildcards.study).data)
 
 
+def raw(wildcards):
+    """The raw files that a study's data are made from."""
+    kind = registry.study(wildcards.study).raw
+    if kind == "adnimerge" and (datasets := configuration.datasets(config, wildcards.study)):
+        return [f"results/raw/adnimerge/{dataset}/ADNIMERGE.csv" for dataset in datasets]
+    if kind in ("adnimerge", "own"):
+        return config["studies"][wildcards.study]["data"]["path"]
+    return f"results/raw/{kind}.json" if kind else []
+
+
+def can_be_run():
+    """The selected studies, less those whose open data could not be had."""
+    return [study for study in STUDIES if registry.study(study).source != "open" or is_there(registry.study(study).raw)]
+
+
+def is_there(name):
+    """Whether open data are to be had: told by the mirror, else by the attempt to retrieve them."""
+    if retrieval.available(retrieval.files_of(name), MIRROR):
+        return True
+    return retrieval.Receipt.read(checkpoints.retrieve.get(name=name).output[0]).problem == ""
+
+
+def data_check(wildcards):
+    """The check of a study's data, which comes before all else where they were not simulated."""
+    return f"results/data_checks/{wildcards.study}.html" if registry.study(wildcards.study).raw else []
+
+
+def data_checks(wildcards):
+    return [f"results/data_checks/{study}.html" for study in can_be_run() if registry.study(study).raw]
+
+
+def figures_done(wildcards):
+    return [f"results/figures/.{study}.done" for study in can_be_run()]
+
+
 def split_settings(wildcards):
     return configuration.split_settings(config, wildcards.study)
 
@@ -50,7 +88,11 @@ def method(wildcards):
 def scored(wildcards):
     """What of a study is scored."""
     study = registry.study(wildcards.study)
-    return [study.source, *study.partitions, *study.metrics]
+    return [study.threshold, *study.partitions, *study.metrics]
+
+
+def source(wildcards):
+    return configuration.source(config, wildcards.study)
 
 
 def fit_code(wildcards):
@@ -94,7 +136,7 @@ def there(paths):
 
 def parts(wildcards):
     """Each table's parts from every model of every study."""
-    models = [(study, model) for study in STUDIES for model in configuration.selected_models(config, study)]
+    models = [(study, model) for study in can_be_run() for model in configuration.selected_models(config, study)]
     return {table: there(f"results/parts/{study}/{model}/{table}.tsv" for study, model in models) for table in TABLES}
 
 
@@ -102,13 +144,15 @@ def tuned_runs(wildcards):
     """The fits that hold a search for hyperparameters."""
     return [
         run
-        for study in STUDIES
+        for study in can_be_run()
         for model in configuration.tuned_models(config, study)
         if Path(run := f"results/runs/{study}/{model}").is_dir() or config["run"]["collect"] == "complete"
     ]
 
 
 def boundaries(wildcards):
-    """The decision boundaries of a study's models."""
+    """The decision boundaries of a simulation's models."""
+    if wildcards.study not in registry.SPIRALS:
+        return []
     models = configuration.selected_models(config, wildcards.study)
     return there(f"results/boundaries/{wildcards.study}/{model}.parquet" for model in models)

@@ -1,10 +1,58 @@
-rule simulate:
+if STAND_INS:
+
+    rule stand_in:
+        output:
+            expand("results/raw/adnimerge/{dataset}/{file}", dataset=STAND_INS, file=["ADNIMERGE.csv", "truth.json"]),
+        log:
+            "results/logs/stand_in.log",
+        benchmark:
+            "results/timings/stand_in.tsv"
+        conda:
+            "../envs/armed.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            datasets=list(STAND_INS),
+            code=code("armed.data.adni_standin"),
+        message:
+            "Drawing stand-ins for ADNIMERGE.csv."
+        script:
+            "../scripts/stand_in.py"
+
+
+checkpoint retrieve:
+    output:
+        "results/raw/{name}.json",
+    log:
+        "results/logs/retrieve/{name}.log",
+    benchmark:
+        "results/timings/retrieve/{name}.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        mirror=str(MIRROR) if MIRROR else None,
+        files=lambda wildcards: [file.sha256 for file in retrieval.files_of(wildcards.name)],
+    message:
+        "Retrieving the open data '{wildcards.name}'."
+    script:
+        "../scripts/retrieve.py"
+
+
+rule prepare:
+    input:
+        raw,
     output:
         "results/data/{study}.npz",
     log:
-        "results/logs/simulate/{study}.log",
+        "results/logs/prepare/{study}.log",
     benchmark:
-        "results/timings/simulate/{study}.tsv"
+        "results/timings/prepare/{study}.tsv"
     conda:
         "../envs/armed.yaml"
     threads: 1
@@ -15,14 +63,39 @@ rule simulate:
         settings=data_settings,
         code=data_code,
     message:
-        "Simulating the data of {wildcards.study}."
+        "Preparing the data of {wildcards.study}."
     script:
-        "../scripts/simulate.py"
+        "../scripts/prepare.py"
+
+
+rule check_data:
+    input:
+        "results/data/{study}.npz",
+    output:
+        "results/data_checks/{study}.html",
+    log:
+        "results/logs/check_data/{study}.log",
+    benchmark:
+        "results/timings/check_data/{study}.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        source=source,
+        code=code("armed.data_checks"),
+    message:
+        "Checking the data of {wildcards.study}."
+    script:
+        "../scripts/check_data.py"
 
 
 rule split:
     input:
-        "results/data/{study}.npz",
+        data="results/data/{study}.npz",
+        check=data_check,
     output:
         "results/splits/{study}.parquet",
     log:

@@ -70,6 +70,7 @@ rule predict:
         settings=model_settings,
         method=method,
         scored=scored,
+        source=source,
         unseen_seeds=config["predictions"]["unseen_seeds"],
         code=predict_code,
     message:

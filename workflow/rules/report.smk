@@ -28,7 +28,8 @@ rule report:
     input:
         expand("results/{table}.tsv", table=TABLES),
         expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding", "tuning"]),
-        expand("results/figures/.{study}.done", study=STUDIES),
+        figures_done,
+        data_checks,
         workflow.source_path("../report/report.html.j2"),
     output:
         report="results/report.html",

@@ -22,3 +22,6 @@ def start(snakemake) -> None:
         logging.critical("The job failed: %s", error, exc_info=(kind, error, traceback))
 
     sys.excepthook = report
+    from armed import own_studies
+
+    own_studies.declare(snakemake.config)

@@ -9,6 +9,7 @@ from armed.jobs.predict import predict
 
 predict(
     snakemake.params.settings,
+    snakemake.params.source,
     Path(snakemake.input.data),
     Path(snakemake.input.splits),
     Path(snakemake.input.run),

@@ -7,4 +7,4 @@ import _job
 _job.start(snakemake)
 from armed.jobs.data import split
 
-split(snakemake.params.settings, Path(snakemake.input[0]), Path(snakemake.output[0]))
+split(snakemake.params.settings, Path(snakemake.input.data), Path(snakemake.output[0]))

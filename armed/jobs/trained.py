@@ -1,0 +1,191 @@
+"""The trained models of one variant, with their data and folds: what they predict, each fold with features of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from armed import registry
+from armed.data.clustered import ClusteredData
+from armed.data.preparation import FittedPreparation, Prepared
+from armed.data.splits import Splits
+from armed.data.study import StudyData
+from armed.jobs.fit import variants
+from armed.method import Method, Predictions, Rows
+from armed.metrics import youden_threshold
+from armed.scoring import FIXED_OF
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names that a predictions table may hold, so that these columns are categories, the same in all frames of a job."""
+
+    types: Mapping[str, pd.CategoricalDtype]
+
+    @classmethod
+    def of(cls, study: registry.Study, settings: Mapping, data: StudyData) -> Names:
+        """All names of a study's data and a model's variants."""
+        parts = [part for of_variant in data.parts.values() for part in of_variant.values()]
+        found = {
+            "cluster": np.unique(np.concatenate([part.levels for part in parts])),
+            "partition": study.partitions,
+            "variant": list(dict.fromkeys(variant.name for variant in variants(settings, data))),
+        }
+        return cls({name: pd.CategoricalDtype(values) for name, values in found.items()})
+
+    def columns(self, part: ClusteredData, rows: np.ndarray, partition: str, variant: str) -> dict[str, pd.Categorical]:
+        """These columns for some rows of a part of the data."""
+        codes = {
+            "cluster": part.codes(self.types["cluster"].categories)[rows],
+            "partition": np.full(len(rows), self.types["partition"].categories.get_loc(partition)),
+            "variant": np.full(len(rows), self.types["variant"].categories.get_loc(variant)),
+        }
+        return {name: pd.Categorical.from_codes(values, dtype=self.types[name]) for name, values in codes.items()}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of a model, on all folds of its seeds.
+
+    Parameters
+    ----------
+    method : Method
+    parts : mapping of str to ClusteredData
+        As they are before anything is done to features.
+    folds : Splits
+        Training, validation and test rows as reported, whatever stopped training early.
+    preparation : FittedPreparation
+        Of each fold.
+    predictor : ClusterInference or None
+        The study's Z-predictor, for methods that infer clusters.
+    first_fold : int
+        Added to fold numbers in the results.
+    """
+
+    method: Method
+    parts: Mapping[str, ClusteredData]
+    folds: Splits
+    preparation: FittedPreparation
+    predictor: object | None
+    first_fold: int = 0
+
+    def of_seeds(self, seeds: Sequence[int]) -> Trained:
+        """The same for some seeds."""
+        return replace(self, folds=self.folds.select([s for s in self.folds.seeds if s in set(seeds)]))
+
+    @property
+    def test(self) -> Rows:
+        """(seed, fold) to test rows of the seen part."""
+        return {(f.seed, f.fold): f.test for f in self.folds}
+
+    def numbered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A table with a column `fold`, its numbers as in the results."""
+        return frame.assign(fold=frame["fold"] + self.first_fold) if self.first_fold else frame
+
+    def notes(self) -> dict[tuple[int, int], str]:
+        """What a reader should know of some fits, by (seed, fold) of the results."""
+        return {(seed, fold + self.first_fold): note for (seed, fold), note in self.method.notes_.items()}
+
+    def shares_unseen_clusters(self) -> bool:
+        """Whether all seeds meet the same unseen clusters, so that intervals are over these."""
+        return "unseen" in self.parts and bool(np.ptp(self.parts["unseen"].dataset) == 0)
+
+    def predictions(self, partitions: Sequence[str], names: Names, variant: str) -> pd.DataFrame:
+        """Rows of the predictions table for all partitions that apply."""
+        own = "infer" if self.predictor is not None else "population"
+        frames = []
+        for partition in partitions:
+            if partition in FIXED_OF or (partition == "unseen_population" and self.predictor is None):
+                continue  # scored from another partition's rows; the same as `unseen`
+            part = self.parts["unseen" if partition == "unseen_population" else partition]
+            test = self.test
+            rows = test if partition == "seen" else {key: part.rows_of(key[0]) for key in test}
+            new_clusters = {"unseen": own, "unseen_population": "population"}.get(partition, "error")
+            predicted, source = self._predict(part, rows, new_clusters)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "sample_id": part.sample_id[source],
+                        **names.columns(part, source, partition, variant),
+                        "seed": predicted.seed,
+                        "fold": predicted.fold + self.first_fold,
+                        "y_true": part.y[source].astype(np.float32),
+                        **_outputs(predicted),
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+    def thresholds(self, kind: str) -> pd.DataFrame:
+        """Probability from which each fit calls a sample positive.
+
+        ``constant``: 0.5. ``train``: the Youden point of the predictions for all rows of the fold but its test rows; 0.5 where
+        training diverged.
+        """
+        rows = []
+        chosen = {}
+        if kind == "train":
+            training = {(f.seed, f.fold): np.concatenate([f.train, f.validation]) for f in self.folds}
+            predicted, source = self._predict(self.parts["seen"], training, "error")
+            ends = np.cumsum([len(r) for r in training.values()])
+            for key, stop, size in zip(training, ends, map(len, training.values()), strict=True):
+                output, y = predicted.mixed[stop - size : stop], self.parts["seen"].y[source[stop - size : stop]]
+                if np.isfinite(output).all():
+                    chosen[key] = youden_threshold(y, output)
+        for f in self.folds:
+            key = f.seed, f.fold
+            told = (chosen[key], "train") if key in chosen else (0.5, "constant")
+            rows.append((f.seed, f.fold + self.first_fold, *told))
+        return pd.DataFrame(rows, columns=["seed", "fold", "threshold", "chosen_on"])
+
+    def importance(self) -> pd.DataFrame | None:
+        """Importance of each feature in each fit, over its test rows; None where the method has none."""
+        prepared = self._prepared()
+        found = self.method.importance(prepared.data, prepared.rows)
+        return None if found is None else self.numbered(found)
+
+    def adversary_and_z(self) -> pd.DataFrame:
+        """Accuracy of the adversary and of the Z-predictor on the test rows of seen clusters, chance in the note."""
+        prepared, guesses = self._prepared(), {}
+        if hasattr(self.method, "adversary_predictions"):
+            guesses["adversary_accuracy"] = self.method.adversary_predictions(prepared.data, prepared.rows)
+        if self.predictor is not None:
+            Z = self.predictor.infer(prepared.data, prepared.rows, self.method.levels_)
+            guesses["z_accuracy"] = {key: z.argmax(1) for key, z in Z.items()}
+        codes = prepared.data.codes(self.method.levels_)
+        rows = []
+        for metric, by_fit in guesses.items():
+            for (seed, fold), guess in (by_fit or {}).items():
+                truth = codes[prepared.rows[seed, fold]]
+                chance = np.bincount(truth[truth >= 0]).max() / len(truth)
+                value, note = float((guess == truth).mean()), f"chance {chance:.3g}"
+                rows.append((seed, fold + self.first_fold, "seen", metric, value, len(truth), note))
+        return pd.DataFrame(rows, columns=["seed", "fold", "partition", "metric", "value", "n", "note"])
+
+    def _prepared(self) -> Prepared:
+        return self.preparation.apply(self.parts["seen"], self.test)
+
+    def _predict(self, part: ClusteredData, rows: Rows, new_clusters: str) -> tuple[Predictions, np.ndarray]:
+        """Predictions in the label's own unit, and for each its row of the part."""
+        prepared = self.preparation.apply(part, rows)
+        predicted = self.method.predict(
+            prepared.data, prepared.rows, new_clusters=new_clusters, cluster_inference=self.predictor
+        )
+        restored = {
+            name: self.preparation.restore(getattr(predicted, name), predicted.seed, predicted.fold)
+            for name in ("fixed", "mixed")
+        }
+        return replace(predicted, **restored), prepared.source[predicted.row]
+
+
+def _outputs(predicted: Predictions) -> dict[str, np.ndarray]:
+    """Columns of the predictions table: `fixed` and `mixed`, or one of each for every class."""
+    if predicted.mixed.ndim == 1:
+        return {"fixed": predicted.fixed, "mixed": predicted.mixed}
+    found = {}
+    for name in ("fixed", "mixed"):
+        found |= {f"{name}_{k}": values for k, values in enumerate(getattr(predicted, name).T)}
+    return found
