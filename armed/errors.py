@@ -50,6 +50,13 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def listed(names: Iterable[object], shown: int = 5) -> str:
+    """Join names by commas; of many, only the first few and how many more there are."""
+    names = [str(name) for name in names]
+    rest = len(names) - shown
+    return ", ".join(names) if rest <= 1 else f"{', '.join(names[:shown])} and {rest} more"
+
+
 class Problems:
     """Collects problems so that all of them are told at once.
 

@@ -9,20 +9,19 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 from PIL import Image
 
 from armed import config as configuration
 from armed import labels, registry, reproducibility, results, schemas, tables
 from armed.files import atomic
 from armed.findings import findings
+from armed.pages import html as _html
+from armed.pages import render
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = reproducibility.ROOT / "workflow" / "report" / "report.html.j2"
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
 LARGEST_SVG = 150_000  # bytes; figures with many points and images are smaller and faster as pixels
 LARGEST_PAGE = 5_000_000  # bytes
@@ -48,14 +47,8 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
     results_dir, out = Path(results_dir), Path(out)
     found = {name: _table(name, results_dir) for name in TABLES}
     studies = configuration.selected_studies(config)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template(TEMPLATE.name).render(
+    page = render(
+        "report.html.j2",
         runs=_html(_runs(studies, found["metrics"])),
         environment=_html(_environment(results_dir)),
         confidence=f"{config['statistics']['confidence']:.0%}",
@@ -187,11 +180,6 @@ def _table(name: str, results_dir: Path) -> pd.DataFrame:
     dtypes = {schemas.TEXT: "str", schemas.INTEGER: "int64", schemas.REAL: "float64"}
     columns = schemas.table(name).columns
     return pd.DataFrame({column: pd.Series(dtype=dtypes[kind]) for column, kind in columns.items()})
-
-
-def _html(frame: pd.DataFrame) -> Markup:
-    """A table as HTML (`tables.fragment` escapes every cell), or nothing where it has no rows."""
-    return Markup(tables.fragment(frame)) if len(frame) else Markup("")
 
 
 def _runs(studies: Iterable[str], metrics: pd.DataFrame) -> pd.DataFrame:

@@ -35,7 +35,7 @@ TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", 
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"subject_bootstrap", "associations", "data"}
-SHOWING = TABLES | {"config", "plotting", "findings", "tables"}
+SHOWING = TABLES | {"config", "plotting", "findings", "tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
@@ -87,14 +87,19 @@ MAY_IMPORT = {
     "plotting": SHOWING,
     "findings": SHOWING,
     "tables": SHOWING,
+    "pages": SHOWING,
     "report": SHOWING,
-    "jobs": FITTING | SHOWING | {"jobs", "retrieval"},
+    "data_warnings": {"errors", "data"},
+    "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
+    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
-NO_TORCH = TABLES | SHOWING | {"report", "method", "candidates", "tuning", "retrieval"}
+NO_TORCH = TABLES | SHOWING | {
+    *("report", "data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval")
+}
 
 
 @cache
@@ -334,7 +339,7 @@ class TestKeyReference:
 
     def test_every_key_has_a_description(self):
         for key in sorted(self.keys()):
-            rules = [config_checks.schema()]
+            rules = [config_checks.schema(("own",))]
             for name in key.split("."):
                 blocks = [
                     dict.fromkeys([name], *r["patternProperties"].values())

@@ -10,7 +10,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from armed.data.clustered import ClusteredData, check
-from armed.data.study import StudyData
+from armed.data.study import Remarks, StudyData
 from armed.errors import DataError, UnknownNameError
 
 
@@ -175,6 +175,22 @@ def test_saving_is_repeatable_byte_for_byte_and_leaves_one_file(tmp_path):
         study().save(tmp_path / name)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.npz", "two.npz"]
+
+
+def test_remarks_are_saved_where_there_are_any(tmp_path):
+    remarks = Remarks()
+    remarks.add("rows", "without a label", 3)
+    parts = study().parts
+    for name, kept in {
+        "none": StudyData(parts, study().truth),
+        "some": StudyData(parts, study().truth, remarks.frame()),
+    }.items():
+        kept.save(tmp_path / f"{name}.npz")
+        assert_frame_equal(StudyData.load(tmp_path / f"{name}.npz").remarks, kept.remarks)
+    with np.load(tmp_path / "none.npz") as file:
+        assert not [key for key in file.files if key.startswith("remarks")]
+    with pytest.raises(DataError, match="remarks have the columns what; expected what, reason, count"):
+        StudyData(parts, study().truth, pd.DataFrame({"what": ["rows"]}))
 
 
 def test_a_file_that_is_not_a_study_is_named(tmp_path):

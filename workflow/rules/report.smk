@@ -31,6 +31,7 @@ rule report:
         figures_done,
         data_checks,
         workflow.source_path("../report/report.html.j2"),
+        workflow.source_path("../report/page.css"),
     output:
         report="results/report.html",
         tables=directory("results/tables"),

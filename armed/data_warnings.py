@@ -1,0 +1,167 @@
+"""What in a study's data should make one wary, as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from armed.data.pooled import Samples
+from armed.errors import listed
+
+TELLS_THE_CLUSTER = 0.95
+"""Balanced accuracy of one feature above which it identifies the cluster."""
+TELLS_THE_LABEL = {"binary": 0.98, "multiclass": 0.98, "continuous": 0.99}
+"""AUROC (or one minus it), balanced accuracy or |r| of one feature above which it may give the label away."""
+MOSTLY_MISSING = 0.5
+
+
+def find_warnings(samples: Samples) -> list[str]:
+    """List the warnings about a study's samples: clusters, missing values, constant and leaking features, copies.
+
+    Parameters
+    ----------
+    samples : Samples
+
+    Returns
+    -------
+    list of str
+        One sentence or two each; none where there is nothing to say.
+    """
+    found: list[str] = []
+    for part in (_leaks, _missing, _constant, _clusters, _subjects, _copies):
+        found += part(samples)
+    return found
+
+
+def _leaks(samples: Samples) -> Iterator[str]:
+    names = np.array(samples.data.feature_names, dtype=object)[: samples.X.shape[1]]
+    told = samples.label_told
+    extreme = np.fmax(told, 1 - told) if samples.kind == "binary" else np.abs(told)
+    equal = _equal_to_label(samples)
+    for name in names[equal]:
+        yield f"Feature '{name}' is the label itself wherever it has a value; leave it out."
+    for j in np.flatnonzero((extreme > TELLS_THE_LABEL[samples.kind]) & ~equal):
+        measure = {"binary": "AUROC", "multiclass": "balanced accuracy", "continuous": "r"}[samples.kind]
+        yield (
+            f"Feature '{names[j]}' alone tells the label ({measure} {told[j]:.3f}); leave it out if it is known only"
+            " after the outcome, or made from it."
+        )
+    wide = np.flatnonzero(np.nan_to_num(samples.cluster_told) > TELLS_THE_CLUSTER)
+    if len(wide):
+        shown = listed([f"'{names[j]}' ({samples.cluster_told[j]:.3f})" for j in wide])
+        one = len(wide) == 1
+        yield (
+            f"{_features(wide)} {shown} identif{'ies' if one else 'y'} the cluster: the value alone tells it (balanced"
+            f" accuracy in brackets). A network can learn the clusters' label ratios from {'it' if one else 'them'}, which"
+            " is of no use in unseen clusters."
+        )
+
+
+def _equal_to_label(samples: Samples) -> np.ndarray:
+    there = ~np.isnan(samples.X)
+    same = np.equal(samples.X, samples.data.y[:, None]) | ~there
+    return same.all(axis=0) & (samples.distinct > 1)
+
+
+def _without_seen_value(samples: Samples) -> np.ndarray:
+    return np.isnan(samples.X[samples.is_seen]).all(axis=0)
+
+
+def _missing(samples: Samples) -> Iterator[str]:
+    names = samples.data.feature_names
+    total, sizes = samples.missing.sum(axis=0), samples.sizes
+    unseen_only = _without_seen_value(samples)
+    for j in np.flatnonzero(unseen_only):
+        yield f"Feature '{names[j]}' has no value in any seen sample: nothing can be learned from it."
+    whole = (samples.missing == sizes[:, None]) & (sizes[:, None] > 1) & ~unseen_only
+    patterns: dict[bytes, list[int]] = {}
+    for j in np.flatnonzero(whole.any(axis=0)):
+        patterns.setdefault(whole[:, j].tobytes(), []).append(j)
+    for columns in patterns.values():
+        where = np.flatnonzero(whole[:, columns[0]])
+        clusters = listed([f"'{samples.parts.index[c]}' ({sizes[c]} samples)" for c in where])
+        plural = "s" if len(where) > 1 else ""
+        yield (
+            f"{_features(columns)} {listed([_quoted(names[j]) for j in columns])}"
+            f" {'is' if len(columns) == 1 else 'are'} missing in the whole cluster{plural} {clusters}: what is imputed"
+            " there comes from other clusters."
+        )
+    often = [j for j in np.flatnonzero(total > MOSTLY_MISSING * len(samples.data)) if not unseen_only[j]]
+    if often:
+        shown = listed([f"'{names[j]}' ({100 * total[j] / len(samples.data):.0f}%)" for j in often])
+        yield f"{_features(often)} {shown} {'is' if len(often) == 1 else 'are'} missing in more than half of the samples."
+
+
+def _constant(samples: Samples) -> Iterator[str]:
+    names = samples.data.feature_names
+    constant = (samples.distinct == 1) & ~_without_seen_value(samples)
+    if constant.any():
+        shown = listed([_quoted(names[j]) for j in np.flatnonzero(constant)])
+        verb = "has" if constant.sum() == 1 else "have"
+        yield f"{_features(np.flatnonzero(constant))} {shown} {verb} one value in all samples: nothing can be learned."
+    if not samples.is_seen.all():
+        seen = (pd.DataFrame(samples.X[samples.is_seen]).nunique().to_numpy() == 1) & ~constant
+        if seen.any():
+            shown = listed([_quoted(names[j]) for j in np.flatnonzero(seen)])
+            verb = "varies" if seen.sum() == 1 else "vary"
+            yield f"{_features(np.flatnonzero(seen))} {shown} {verb} in unseen clusters only: nothing can be learned."
+
+
+def _clusters(samples: Samples) -> Iterator[str]:
+    clusters = samples.parts.index
+    single = clusters[samples.sizes == 1]
+    if len(single):
+        yield (
+            f"{len(single)} cluster{' has' if len(single) == 1 else 's have'} one sample only, so nothing can be learned"
+            f" about {'it' if len(single) == 1 else 'them'}: {listed(single)}."
+        )
+    if samples.kind != "continuous":
+        pure = clusters[(samples.class_counts.max(axis=1) == samples.sizes) & (samples.sizes > 1)]
+        if len(pure):
+            one = len(pure) == 1
+            yield (
+                f"{len(pure)} of {len(clusters)} clusters hold{'s' if one else ''} one class only, so"
+                f" {'it does' if one else 'they do'} not count in the AUROC within clusters: {listed(pure)}."
+            )
+
+
+def _subjects(samples: Samples) -> Iterator[str]:
+    if not samples.has_subjects:
+        return
+    rows = pd.DataFrame({"subject": samples.data.subject, "cluster": samples.codes, "seen": samples.is_seen})
+    found = rows.groupby("subject").nunique()
+    for column, where in {"cluster": "several clusters", "seen": "seen and in unseen clusters"}.items():
+        several = found.index[found[column] > 1]
+        if len(several):
+            one = len(several) == 1
+            end = "" if column == "cluster" else ", so the unseen clusters are not wholly new"
+            yield f"{len(several)} subject{' is' if one else 's are'} in {where}{end}: {listed(several)}."
+
+
+def _copies(samples: Samples) -> Iterator[str]:
+    X = samples.data.X.reshape(len(samples.data), -1)
+    content = [row.tobytes() for row in np.where(np.isnan(X), np.nan, X + 0.0)]
+    rows = pd.DataFrame({"X": content, "y": samples.data.y, "cluster": samples.codes})
+    again = rows.duplicated().to_numpy()
+    if not again.any():
+        return
+    ids, last = samples.data.sample_id, int(np.flatnonzero(again)[0])
+    first = int(np.flatnonzero((rows == rows.iloc[last]).all(axis=1))[0])
+    text = (
+        f"{again.sum()} sample{' is an exact copy' if again.sum() == 1 else 's are exact copies'} of another (same"
+        f" features, label and cluster), such as samples {ids[first]} and {ids[last]}."
+    )
+    if samples.distinct.size and samples.distinct.max() < len(rows) / 10:
+        yield f"{text} With features of few values that can be chance."
+    else:
+        yield f"{text} Copies in different folds make results look better than they are."
+
+
+def _features(columns: object) -> str:
+    return "Feature" if len(columns) == 1 else "Features"
+
+
+def _quoted(name: object) -> str:
+    return f"'{name}'"
