@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ import pandas as pd
 
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
+from armed.intervals import Values
 from armed.schemas import table
-from armed.statistics import GROUP, RESAMPLED, Settings, Values, cluster_sums, estimate
+from armed.statistics import GROUP, RESAMPLED, Settings, cluster_sums, draw_key, draw_values, estimate
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +95,10 @@ def paired_tests(
     settings: Settings | None = None,
     *,
     reference: str = "conventional",
+    references: Mapping[str, str] | None = None,
+    draws: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Compare every model with the reference on the seeds and folds that both have.
+    """Compare every model with its study's reference on the seeds and folds that both have.
 
     Parameters
     ----------
@@ -105,8 +108,13 @@ def paired_tests(
         Intervals and p values are of the same kind as those of `armed.statistics.summarise`, of the
         differences.
     reference : str
-        Model compared with. Settings variants that it does not have are compared with its ``main``. Where it was
-        not run the table is empty, and a warning says so.
+        Model compared with. Settings variants that it does not have are compared with its ``main``. Studies in which it
+        was not run have no rows, and a warning says so.
+    references : mapping of str to str, optional
+        Study to its reference, where it is another one (``mixedlm`` for continuous labels).
+    draws : pandas.DataFrame, optional
+        Table `draws`. Where both models have values of it, differences are bootstrapped over subjects: draw by draw, as
+        all models have the same draws.
 
     Returns
     -------
@@ -118,15 +126,16 @@ def paired_tests(
     Raises
     ------
     DataError
-        The reference is neither in the metrics nor a model of the registry.
+        A reference is neither in the metrics nor a model of the registry.
     """
     settings = settings or Settings()
-    _check_reference(reference, metrics["model"].unique())
-    sums = cluster_sums(cluster_metrics, settings)
+    references = _references(metrics, reference, references or {})
+    sums, drawn = cluster_sums(cluster_metrics, settings), draw_values(draws)
     values = {key: Values.of(group) for key, group in metrics.groupby(GROUP, sort=False, observed=True)}
     rows = []
     for key, mine in values.items():
         study, source, model, variant, partition, metric = key
+        reference = references[study]
         against = (study, source, reference, variant, partition, metric)
         if against not in values and variant != RESAMPLED:
             against = (study, source, reference, "main", partition, metric)
@@ -136,22 +145,38 @@ def paired_tests(
         if not len(pairs.value):
             continue
         clusters = sums[key].minus(sums[against]) if key in sums and against in sums else None
-        difference = estimate(pairs, study, variant, partition, clusters, settings)
+        subjects = _draw_by_draw(drawn.get(draw_key(key)), drawn.get(draw_key(against)))
+        difference = estimate(pairs, study, variant, partition, clusters, settings, subjects)
         names = (study, source, variant, partition, metric, model, reference)
         family = (study, against[3], partition, metric)
         rows.append((*names, *difference, math.nan, len(np.unique(pairs.seed)), family))
     return _with_holm(pd.DataFrame(rows, columns=[*table("paired_tests").columns, "family"]))
 
 
-def _check_reference(reference: str, known: Collection[str]) -> None:
-    if reference in known:
-        return
-    if reference not in registry.MODELS:
-        raise DataError(
-            f"Reference model '{reference}' is not in the metrics.{did_you_mean(reference, known)}"
-            f" There are: {', '.join(known)}."
-        )
-    logger.warning("no paired tests: the reference model '%s' has no metrics", reference)
+def _draw_by_draw(mine: np.ndarray | None, theirs: np.ndarray | None) -> np.ndarray | None:
+    """Differences on the draws that both have: these are the first ones, as draws do not depend on how many there are."""
+    if mine is None or theirs is None:
+        return None
+    n = min(len(mine), len(theirs))
+    return mine[:n] - theirs[:n]
+
+
+def _references(metrics: pd.DataFrame, default: str, own: Mapping[str, str]) -> dict[str, str]:
+    """Reference of each study in the metrics; unknown ones raise, those that were not run are warned of."""
+    known, problems = metrics["model"].unique(), Problems(DataError, "the references of paired tests")
+    for name in dict.fromkeys((default, *own.values())):
+        if name not in known and name not in registry.MODELS:
+            problems.add(
+                f"reference model '{name}' is not in the metrics.{did_you_mean(name, known)}"
+                f" There are: {', '.join(known)}"
+            )
+    problems.raise_if_any()
+    found = {}
+    for study, models in metrics.groupby("study", sort=False, observed=True)["model"]:
+        found[study] = own.get(study, default)
+        if found[study] not in set(models):
+            logger.warning("%s: no paired tests, as the reference model '%s' has no metrics", study, found[study])
+    return found
 
 
 def _with_holm(tests: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The only writer and reader of result tables.
 
-Tables are tidy, long and tab-separated (predictions: parquet), with fixed columns, dtypes, vocabulary and a
+Tables are tidy, long and tab-separated (predictions and draws: parquet), with fixed columns, dtypes, vocabulary and a
 unique key (`armed.schemas`). They appear under their name only when complete (`armed.files`).
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
 from armed.files import atomic
-from armed.schemas import INTEGER, REAL, TABLES, TEXT, VOCABULARY, table
+from armed.schemas import INTEGER, PARQUET, REAL, TABLES, TEXT, VOCABULARY, table
 
 _MAY_BE_EMPTY = ("note", "feature")
 _BREAKS = re.compile(r"[\t\r\n]")
@@ -40,8 +40,8 @@ def validate(
     Returns
     -------
     pandas.DataFrame
-        The table with columns in order and of the right dtypes (str, int64, float64; predictions as `read`
-        gives them).
+        The table with columns in order and of the right dtypes (str, int64, float64; predictions and draws as
+        `read` gives them).
 
     Raises
     ------
@@ -62,10 +62,10 @@ def write(
     studies: Iterable[str] = (),
     models: Iterable[str] = (),
 ) -> None:
-    """Validate a table (see `validate`) and write it: tab-separated, or parquet for ``predictions``; atomically."""
+    """Validate a table (see `validate`) and write it: tab-separated, or parquet (`schemas.PARQUET`); atomically."""
     frame = validate(table_name, frame, studies=studies, models=models)
     with atomic(path) as temporary:
-        if table_name == "predictions":
+        if table_name in PARQUET:
             frame.to_parquet(temporary, engine="pyarrow", index=False, compression="zstd")
         else:
             frame.to_csv(temporary, sep="\t", index=False, na_rep="NaN", lineterminator="\n")
@@ -107,7 +107,7 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As `validate` returns it; text of predictions is categorical. A cluster called "NA" or "nan" stays
+        As `validate` returns it; text of predictions and draws is categorical. A cluster called "NA" or "nan" stays
         that text.
 
     Raises
@@ -117,7 +117,7 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
         know which ones the writing run's config declared.
     """
     schema = table(table_name)
-    if table_name == "predictions":
+    if table_name in PARQUET:
         return _checked(table_name, pd.read_parquet(path, engine="pyarrow"), {}, str(path))
     undefined = {c: ["NaN", "nan", ""] for c, kind in schema.columns.items() if kind == REAL}
     text = {c: "str" for c, kind in schema.columns.items() if kind == TEXT}
@@ -172,7 +172,9 @@ def _checked(name: str, frame: pd.DataFrame, names: Mapping, where: str) -> pd.D
             problems.add(f"{unexplained} rows have value NaN and an empty note: say there why")
     _check_key(frame, schema.key, problems)
     problems.raise_if_any()
-    small = {INTEGER: "int32", REAL: "float32"} if name == "predictions" else {TEXT: "str"}
+    small = {INTEGER: "int32"} if name in PARQUET else {TEXT: "str"}
+    if name == "predictions":
+        small[REAL] = "float32"
     return frame.astype({c: small[kind] for c, kind in columns.items() if kind in small})
 
 

@@ -214,6 +214,12 @@ TABLES: dict[str, Table] = {
         ("value",),
         {"policy": ("best_mean", "one_se")},
     ),
+    "draws": Table(
+        _columns(
+            "study model variant partition metric", "draw", "value", "study model variant partition metric draw value"
+        ),
+        ("study", "model", "variant", "partition", "metric", "draw"),
+    ),
     "predictions": Table(
         _columns(
             "sample_id cluster partition variant",
@@ -225,6 +231,10 @@ TABLES: dict[str, Table] = {
         ("y_true",),
     ),
 }
+
+
+PARQUET = ("predictions", "draws")
+"""Tables of many rows: written as parquet, text as categories."""
 
 
 def table(name: str) -> Table:

@@ -1,6 +1,6 @@
 """Intervals and tests: what the numbers of many seeds, folds and clusters say, and how surely.
 
-Three situations, by what varies between two seeds:
+Four situations, by what varies between two seeds:
 
 - *one dataset*: seeds are other folds and other initial weights of the same samples. Values share training
   data, so their plain standard error is too small: Nadeau-Bengio corrected resampled t over all seeds x
@@ -11,6 +11,10 @@ Three situations, by what varies between two seeds:
   clusters (shared by all seeds) and over seeds, drawn independently of each other. The interval is conditional on the
   training data. The same is done for metrics with one value per seed (``within_cluster_auroc``), which leave no folds
   to compare.
+- *the same, with fewer than 10 clusters*: too few to draw from. Bootstrap over the subjects of each cluster
+  (`armed.subject_bootstrap` makes the draws, table ``draws``), and over seeds as before. The interval is conditional on
+  the training data and on the clusters met: it says how surely the metric is known *on these*, and nothing of a further
+  cluster.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes longer to load than a summary to make
 
+from armed.intervals import ROUNDING, Estimate, Values, corrected_t, mean_of, paper_interval, t_interval
 from armed.reproducibility import derive_seed
 from armed.schemas import table
 
@@ -34,8 +38,9 @@ logger = logging.getLogger(__name__)
 UNSEEN = ("unseen", "unseen_population", "latents_unseen")
 RESAMPLED = "resampled"
 GROUP = ["study", "source", "model", "variant", "partition", "metric"]
+DRAW_KEY = [column for column in GROUP if column != "source"]
 FEW_CLUSTERS = 10
-ROUNDING = 1e-12  # numbers closer than this are equal: a difference made by rounding is no evidence
+_SHARE_DEFINED = 0.5  # of draws, for an interval; with more of them undefined the rest are no sample of what may happen
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,14 @@ class Settings:
     confidence : float
         Of all intervals but `paper`'s, which is 1.96 standard errors.
     bootstrap : int
-        Draws over clusters.
+        Draws over clusters, or over subjects.
     tolerance : float
         Half-width assumed for published numbers printed without an interval.
     dataset_per_seed : collection of str
         Studies whose seeds have a dataset each (variant ``resampled`` always does).
     test_to_train : mapping of str to float
-        Ratio of test to training samples in a fold, by study; by default 1 / (folds - 1), that of
-        cross-validation.
+        Ratio of test to training samples in a fold, by study; by default 1 / (folds - 1) of the folds
+        there are, that of cross-validation.
     """
 
     confidence: float = 0.95
@@ -65,13 +70,20 @@ class Settings:
 
     @classmethod
     def from_config(cls, config: Mapping) -> Settings:
-        """Settings from the workflow's config: block `statistics`, and studies whose `data.dataset_seed` is null."""
+        """Settings from the workflow's config.
+
+        Block `statistics`; studies whose `data.dataset_seed` is null have a dataset per seed (those without that key
+        have one dataset). The test to train ratio is that of a study's `folds`, however many times they are repeated in
+        a seed (``heart``: once per hospital left out); validation samples are part of training.
+        """
         anew = frozenset(
             name
             for name, study in config["studies"].items()
             if (study.get("data") or {}).get("dataset_seed", "none given") is None
         )
-        return cls(**config["statistics"], dataset_per_seed=anew)
+        folds = {name: study.get("folds") or 0 for name, study in config["studies"].items()}
+        ratios = {name: 1 / (k - 1) for name, k in folds.items() if k > 1}
+        return cls(**config["statistics"], dataset_per_seed=anew, test_to_train=ratios)
 
     def is_resampled(self, study: str, variant: str) -> bool:
         """Whether seeds of a study and variant have a dataset each."""
@@ -80,101 +92,6 @@ class Settings:
     def ratio(self, study: str, n_folds: int) -> float:
         """Test to train ratio of a fold; NaN where it is not known (a single fold)."""
         return self.test_to_train.get(study, 1 / (n_folds - 1) if n_folds > 1 else math.nan)
-
-
-class Estimate(NamedTuple):
-    """A mean with its interval, and the two-sided p value against 0."""
-
-    mean: float
-    ci_low: float
-    ci_high: float
-    p: float
-
-
-def _from_t(mean: float, se: float, df: int, confidence: float) -> Estimate:
-    if math.isnan(se):
-        return Estimate(mean, math.nan, math.nan, math.nan)
-    if se < ROUNDING:
-        return Estimate(mean, mean, mean, 1.0 if abs(mean) < ROUNDING else 0.0)
-    half = float(stdtrit(df, (1 + confidence) / 2)) * se
-    return Estimate(mean, mean - half, mean + half, float(2 * stdtr(df, -abs(mean) / se)))
-
-
-def t_interval(values: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Student's t over independent values (n,); no interval for n < 2."""
-    return corrected_t(values, 0.0, confidence)
-
-
-def corrected_t(values: np.ndarray, ratio: float, confidence: float = 0.95) -> Estimate:
-    """Nadeau-Bengio corrected resampled t.
-
-    Parameters
-    ----------
-    values : array, (n,)
-        Metric, or difference of two models' metrics, on the test part of each of n resamples of one dataset.
-    ratio : float
-        Test to training samples of a resample.
-    confidence : float
-        Of the interval.
-
-    Returns
-    -------
-    Estimate
-        Variance of the mean (1/n + ratio) s^2, n - 1 degrees of freedom (Nadeau and Bengio, Machine Learning
-        52, 2003).
-    """
-    values = np.asarray(values, np.float64)
-    n = len(values)
-    mean = mean_of(values)
-    se = float(values.std(ddof=1)) * math.sqrt(1 / n + ratio) if n > 1 else math.nan
-    return _from_t(mean, se, n - 1, confidence)
-
-
-class Values(NamedTuple):
-    """A metric on each (seed, fold), undefined ones left out: three arrays (n,)."""
-
-    seed: np.ndarray
-    fold: np.ndarray
-    value: np.ndarray
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame) -> Values:
-        """From rows of `metrics.tsv` of one model, variant, partition and metric."""
-        rows = rows[rows["value"].notna()]
-        return cls(*(rows[c].to_numpy() for c in ("seed", "fold", "value")))
-
-    def minus(self, other: Values) -> Values:
-        """Differences on the (seed, fold) that both have."""
-        mine, theirs = (v.seed.astype(np.int64) * 2**20 + v.fold for v in (self, other))
-        _, i, j = np.intersect1d(mine, theirs, return_indices=True)
-        return Values(self.seed[i], self.fold[i], self.value[i] - other.value[j])
-
-    def by_seed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Number, mean and s.d. (NaN for one value) of each seed's values."""
-        _, seed = np.unique(self.seed, return_inverse=True)
-        count = np.bincount(seed)
-        mean = np.bincount(seed, weights=self.value) / count
-        squares = np.bincount(seed, weights=(self.value - mean[seed]) ** 2)
-        return count, mean, np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-
-
-def paper_interval(values: Values) -> Estimate:
-    """Return the paper's interval: mean +- 1.96 s.d. over folds / sqrt(folds) per seed, averaged over seeds.
-
-    Parameters
-    ----------
-    values : Values
-        Metric of each fold.
-
-    Returns
-    -------
-    Estimate
-        Without p. Whether the s.d. divides by n or n - 1 is not stated in the paper; we take n - 1, as for a sample.
-    """
-    count, means, sd = values.by_seed()
-    half = 1.96 * sd / np.sqrt(count)
-    mean, half = mean_of(means), mean_of(half[~np.isnan(half)])
-    return Estimate(mean, mean - half, mean + half, math.nan)
 
 
 class ClusterSums(NamedTuple):
@@ -257,11 +174,14 @@ def cluster_bootstrap(sums: ClusterSums, centre: float, seed: int, settings: Set
     seeds, clusters = _draws(seed, n_seeds, n_clusters, settings.bootstrap)
     weighted, weights = (((seeds @ x) * clusters).sum(axis=1) for x in (sums.weighted, sums.weights))
     means = weighted[weights > 0] / weights[weights > 0]
-    means += centre - sums.weighted.sum() / sums.weights.sum()
+    return _percentiles(means + centre - sums.weighted.sum() / sums.weights.sum(), centre, settings)
+
+
+def _percentiles(draws: np.ndarray, centre: float, settings: Settings) -> Estimate:
     tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    below, above = (means < ROUNDING).sum(), (means > -ROUNDING).sum()
-    p = min(1.0, 2 * (1 + min(below, above)) / (1 + len(means)))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    below, above = (draws < ROUNDING).sum(), (draws > -ROUNDING).sum()
+    p = min(1.0, 2 * (1 + min(below, above)) / (1 + len(draws)))
     return Estimate(centre, float(low), float(high), float(p))
 
 
@@ -274,8 +194,66 @@ def _draws(seed: int, n_seeds: int, n_clusters: int, size: int) -> tuple[np.ndar
     return seeds.astype(float), clusters.astype(float)
 
 
+def draw_key(key: tuple) -> tuple:
+    """Key of `draw_values` that belongs to one of `GROUP`."""
+    return tuple(name for column, name in zip(GROUP, key, strict=True) if column in DRAW_KEY)
+
+
+def draw_values(draws: pd.DataFrame | None) -> dict[tuple, np.ndarray]:
+    """Values of table `draws` in the order of the draws, by (study, model, variant, partition, metric)."""
+    if draws is None or draws.empty:
+        return {}
+    groups = draws.sort_values("draw", kind="stable").groupby(DRAW_KEY, sort=False, observed=True)["value"]
+    return {key: values.to_numpy(np.float64) for key, values in groups}
+
+
+def subject_interval(draws: np.ndarray, values: Values, seed: int, settings: Settings) -> Estimate:
+    """Percentile interval over draws of subjects, crossed with draws of seeds.
+
+    Parameters
+    ----------
+    draws : array, (draws,)
+        Metric, or difference of two models' metrics draw by draw, on subjects drawn within each cluster; means over
+        seeds and folds, as `armed.subject_bootstrap` makes them. NaN where undefined: left out.
+    values : Values
+        The metric, or difference, itself on each (seed, fold).
+    seed : int
+        Equal seeds draw equal seeds of training.
+    settings : Settings
+        Confidence.
+
+    Returns
+    -------
+    Estimate
+        For the mean over seeds of the means over folds. The draws are shifted so that their mean is the estimate: a
+        metric that is biased on repeated rows (``ece``) would else have an interval beside it. To each is added how far
+        the mean of as many seeds drawn with replacement lies from that of all, so that the luck of training counts.
+        Conditional on the training data and on the clusters met. No interval where more than half of the draws are
+        undefined. p is twice the smaller share on either side of 0.
+    """
+    _, means, _ = values.by_seed()
+    centre, defined = mean_of(means), ~np.isnan(draws)
+    if math.isnan(centre) or defined.sum() < max(2, _SHARE_DEFINED * len(draws)):
+        return Estimate(centre, math.nan, math.nan, math.nan)
+    luck = _seed_draws(seed, len(means), len(draws)) @ (means - centre) / len(means)
+    return _percentiles(centre + (draws - draws[defined].mean() + luck)[defined], centre, settings)
+
+
+@lru_cache(maxsize=64)
+def _seed_draws(seed: int, n_seeds: int, size: int) -> np.ndarray:
+    """How often each seed is drawn (size, n_seeds)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=size).astype(float)
+
+
 def estimate(
-    values: Values, study: str, variant: str, partition: str, sums: ClusterSums | None, settings: Settings
+    values: Values,
+    study: str,
+    variant: str,
+    partition: str,
+    sums: ClusterSums | None,
+    settings: Settings,
+    draws: np.ndarray | None = None,
 ) -> Estimate:
     """Choose and compute the `corrected` interval of one metric (or difference) of one model and partition.
 
@@ -289,6 +267,8 @@ def estimate(
         Its values by cluster, where there are any.
     settings : Settings
         Confidence, draws, and which studies have a dataset per seed.
+    draws : array, optional
+        Its values on draws of subjects, where there are any: they go before `sums`.
 
     Returns
     -------
@@ -300,6 +280,8 @@ def estimate(
     if settings.is_resampled(study, variant):
         return t_interval(means, settings.confidence)
     if partition in UNSEEN or (values.fold < 0).any():
+        if draws is not None:
+            return subject_interval(draws, values, derive_seed("seed bootstrap", study, 0), settings)
         if sums is None:
             return Estimate(mean, math.nan, math.nan, math.nan)
         return cluster_bootstrap(sums, mean, derive_seed("cluster bootstrap", study, 0), settings)
@@ -310,7 +292,12 @@ def estimate(
     return Estimate(mean, result.ci_low + shift, result.ci_high + shift, result.p)
 
 
-def summarise(metrics: pd.DataFrame, cluster_metrics: pd.DataFrame, settings: Settings | None = None) -> pd.DataFrame:
+def summarise(
+    metrics: pd.DataFrame,
+    cluster_metrics: pd.DataFrame,
+    settings: Settings | None = None,
+    draws: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Summarise metrics over seeds and folds, with the paper's interval and the corrected one.
 
     Parameters
@@ -320,6 +307,8 @@ def summarise(metrics: pd.DataFrame, cluster_metrics: pd.DataFrame, settings: Se
         the seed with the most; 0 for metrics with one value per seed) count what is left.
     settings : Settings, optional
         Defaults where not given.
+    draws : pandas.DataFrame, optional
+        Table `draws`: where it has values the interval is over subjects, not over clusters.
 
     Returns
     -------
@@ -327,8 +316,8 @@ def summarise(metrics: pd.DataFrame, cluster_metrics: pd.DataFrame, settings: Se
         `summary.tsv`. Bounds are NaN where an interval is not defined: one fold, one seed, one cluster.
     """
     settings = settings or Settings()
-    sums = cluster_sums(cluster_metrics, settings)
-    _warn_of_few_clusters(sums)
+    sums, drawn = cluster_sums(cluster_metrics, settings), draw_values(draws)
+    _warn_of_few_clusters({key: s for key, s in sums.items() if draw_key(key) not in drawn})
     rows = []
     for key, group in metrics.groupby(GROUP, sort=False, observed=True):
         study, _, _, variant, partition, _ = key
@@ -337,7 +326,7 @@ def summarise(metrics: pd.DataFrame, cluster_metrics: pd.DataFrame, settings: Se
         n_folds = int(count.max(initial=0)) if (values.fold >= 0).any() else 0
         both = {
             "paper": paper_interval(values),
-            "corrected": estimate(values, study, variant, partition, sums.get(key), settings),
+            "corrected": estimate(values, study, variant, partition, sums.get(key), settings, drawn.get(draw_key(key))),
         }
         for method, result in both.items():
             rows.append((*key, method, *result[:3], len(count), n_folds))
@@ -350,8 +339,3 @@ def _warn_of_few_clusters(sums: Mapping[tuple, ClusterSums]) -> None:
         logger.warning(
             "%s: intervals are bootstrapped over %d clusters only; they are too narrow with so few", study, count
         )
-
-
-def mean_of(values: np.ndarray) -> float:
-    """Mean of values (n,); NaN where there are none."""
-    return float(np.mean(values)) if len(values) else math.nan

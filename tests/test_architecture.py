@@ -33,7 +33,8 @@ NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "stack", "optimisers", "programs", "batching"}
 TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
-TABLES = RECORDS | {"cells", "metrics", "statistics", "scoring", "comparison", "associations", "data"}
+TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
+TABLES |= {"subject_bootstrap", "associations", "data"}
 SHOWING = TABLES | {"config", "plotting", "findings", "tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
@@ -52,9 +53,12 @@ MAY_IMPORT = {
     "results": {"errors", "files", "registry", "labels", "reproducibility", "schemas"},
     "cells": {"errors"},
     "metrics": {"errors", "cells"},
-    "statistics": RECORDS | {"metrics"},
+    "statistics": RECORDS | {"metrics", "intervals"},
     "scoring": TABLES,
     "comparison": TABLES,
+    "intervals": set(),
+    "weighted_metrics": {"cells", "metrics"},
+    "subject_bootstrap": TABLES,
     "associations": TABLES,
     "data": {"errors", "files", "registry", "reproducibility", "data"},
     "layers": {"errors", "layers"},

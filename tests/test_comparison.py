@@ -167,3 +167,40 @@ def test_a_reference_that_was_not_run_leaves_no_tests(caplog):
     assert "'conventional' has no metrics" in caplog.text
     with pytest.raises(DataError, match="Did you mean 'armed'"):
         paired_tests(frame, NO_CLUSTERS, reference="armd")
+
+
+def test_references_may_differ_by_study(caplog):
+    _, frame = three_models()
+    own = three_models(study="spirals_inverted")[1].replace(
+        {"model": {"conventional": "mixedlm", "mldg": "conventional"}}
+    )
+    absent = frame[frame["model"] != "conventional"].assign(study="spirals_confounded")
+    table = pd.concat([frame, own, absent])
+    found = paired_tests(table, NO_CLUSTERS, references={"spirals_inverted": "mixedlm"})
+    pairs = set(zip(found["study"], found["reference"], strict=True))
+    assert pairs == {("spirals_radius", "conventional"), ("spirals_inverted", "mixedlm")}
+    assert set(found.loc[found["study"] == "spirals_inverted", "model"]) == {"armed", "menet", "conventional"}
+    assert [r.getMessage() for r in caplog.records] == [
+        "spirals_confounded: no paired tests, as the reference model 'conventional' has no metrics"
+    ]
+    with pytest.raises(DataError, match=r"'mixdlm' is not in the metrics. Did you mean 'mixedlm'"):
+        paired_tests(table, NO_CLUSTERS, references={"spirals_inverted": "mixdlm"})
+
+
+def test_paired_differences_are_taken_draw_by_draw():
+    shared, own = noise(2000, seed=5, sd=0.1), noise(2000, seed=6, sd=0.005)
+    metrics, draws = [], []
+    for model, gain, extra in (("conventional", 0.0, 0.0), ("armed", 0.02, own)):
+        names = {"model": model, "partition": "unseen"}
+        metrics.append(rows(np.full((1, 4), 0.7 + gain), **names))
+        frame = pd.DataFrame({"draw": np.arange(2000), "value": 0.7 + gain + shared + extra})
+        draws.append(frame.assign(study="spirals_radius", variant="main", metric="accuracy", **names))
+    found = paired_tests(pd.concat(metrics), NO_CLUSTERS, draws=pd.concat(draws)).iloc[0]
+    assert found["difference"] == pytest.approx(0.02)
+    # Subjects differ by 0.1 in their draws, the models by 0.005 only: pairing keeps the interval narrow.
+    assert found["ci_high"] - found["ci_low"] == pytest.approx(2 * 1.96 * 0.005, rel=0.06)
+    assert found["p"] < 0.001
+    fewer = [draws[0], draws[1][:1500]]
+    assert paired_tests(pd.concat(metrics), NO_CLUSTERS, draws=pd.concat(fewer)).iloc[0]["ci_low"] > 0
+    alone = paired_tests(pd.concat(metrics), NO_CLUSTERS, draws=draws[0]).iloc[0]
+    assert np.isnan(alone["ci_low"])

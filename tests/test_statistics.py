@@ -20,6 +20,7 @@ from armed.statistics import (
     corrected_t,
     estimate,
     paper_interval,
+    subject_interval,
     summarise,
     t_interval,
 )
@@ -220,3 +221,74 @@ def test_settings_come_from_the_config():
     assert settings.is_resampled("spirals_inverted", "main")
     assert settings.is_resampled("spirals_radius", "resampled")
     assert not settings.is_resampled("spirals_radius", "main") and not settings.is_resampled("heart", "main")
+
+
+def test_the_ratio_is_that_of_the_studys_folds_however_often_they_are_repeated():
+    config = {
+        "statistics": {},
+        "studies": {
+            "heart": {"folds": 5, "data": {}},
+            "mci_conversion": {"folds": 10},
+            "one": {"folds": 1},
+            "none": {},
+        },
+    }
+    settings = Settings.from_config(config)
+    values = 0.75 + noise(3, 20)  # 4 hospitals x 5 folds
+    found = estimate(values_of(values), "heart", "main", "seen", None, settings)
+    assert found == pytest.approx(corrected_t(values.ravel(), 1 / 4))
+    assert settings.ratio("mci_conversion", 7) == 1 / 9 and settings.ratio("none", 5) == 1 / 4
+    assert math.isnan(settings.ratio("one", 1))
+    assert not settings.is_resampled("heart", "main") and settings.is_resampled("mci_conversion", "resampled")
+
+
+def draw_rows(values, **names):
+    base = {"study": "spirals_radius", "model": "armed", "variant": "main", "partition": "unseen", "metric": "accuracy"}
+    return pd.DataFrame({"draw": np.arange(len(values)), "value": values}).assign(**base | names)
+
+
+def test_draws_of_subjects_go_before_clusters_and_are_not_warned_of(caplog):
+    values = 0.7 + noise(1, 2, 3)
+    frame, inside = (make(v, partition="unseen") for make, v in ((rows, values.mean(axis=2)), (cluster_rows, values)))
+    draws = 0.9 + noise(2000, seed=1, sd=0.05)
+    with caplog.at_level(logging.WARNING):
+        found = summarise(frame, inside, draws=draw_rows(draws).sample(frac=1, random_state=0))
+    assert not caplog.text
+    found = found.set_index("ci_method").loc["corrected"]
+    expected = np.quantile(draws - draws.mean(), [0.025, 0.975]) + values.mean()
+    assert found[["mean", "ci_low", "ci_high"]].tolist() == pytest.approx([values.mean(), *expected])
+    with caplog.at_level(logging.WARNING):
+        other = summarise(frame, inside, draws=draw_rows(draws, model="menet"))
+    assert "over 3 clusters only" in caplog.text
+    pd.testing.assert_frame_equal(other, summarise(frame, inside))
+
+
+def test_draws_of_subjects_count_the_luck_of_training_as_well():
+    values = 0.7 + noise(12, 1, sd=0.03) + np.zeros((12, 4))
+    draws = noise(20000, seed=1, sd=0.02)
+    found = subject_interval(draws, values_of(values), 0, Settings())
+    sd = math.sqrt(draws.var() + values.var() / 12)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.ci_high - found.ci_low == pytest.approx(2 * 1.96 * sd, rel=0.04)
+    assert found.p < 0.001
+
+
+def test_undefined_draws_are_left_out_unless_they_are_most():
+    values, draws = values_of([[0.7, 0.7]]), noise(2000, sd=0.02)
+    draws[:500] = np.nan
+    found = subject_interval(draws, values, 0, Settings())
+    expected = np.quantile(draws[500:] - draws[500:].mean(), [0.025, 0.975])
+    assert found[1:3] == pytest.approx(0.7 + expected)
+    draws[:1500] = np.nan
+    assert np.isnan(subject_interval(draws, values, 0, Settings())[1:]).all()
+
+
+def test_draws_serve_metrics_with_one_value_per_seed_but_not_studies_with_a_dataset_per_seed():
+    values = 0.7 + noise(4, 1)
+    frame = rows(values, metric="within_cluster_auroc", fold0=-1)
+    draws = draw_rows(noise(500), partition="seen", metric="within_cluster_auroc")
+    within = summarise(frame, NO_CLUSTERS, draws=draws).set_index("ci_method").loc["corrected"]
+    assert within["ci_low"] < values.mean() < within["ci_high"]
+    resampled = frame.assign(variant="resampled")
+    found = summarise(resampled, NO_CLUSTERS, draws=draws.assign(variant="resampled")).iloc[1]
+    assert found[["mean", "ci_low", "ci_high"]].tolist() == pytest.approx(t_interval(values.ravel())[:3])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from armed import registry, results
 from armed.associations import deconfounding_shares
 from armed.comparison import compare, paired_tests, read_published
@@ -27,7 +29,15 @@ def collect(parts: Mapping[str, Sequence[Path]], out: Mapping[str, Path]) -> Non
         results.concatenate(table, parts[table], path)
 
 
-def summarise_all(config: Mapping, tables: Mapping[str, Path], published: Path, out: Mapping[str, Path]) -> None:
+def summarise_all(
+    config: Mapping,
+    tables: Mapping[str, Path],
+    published: Path,
+    out: Mapping[str, Path],
+    *,
+    draws: Sequence[Path] = (),
+    references: Mapping[str, str] | None = None,
+) -> None:
     """Write summary, comparison, paired tests and deconfounding shares.
 
     Parameters
@@ -40,15 +50,21 @@ def summarise_all(config: Mapping, tables: Mapping[str, Path], published: Path, 
         `config/published_results.csv`.
     out : mapping
         summary, comparison, paired_tests, deconfounding: files to write.
+    draws : sequence of Path
+        Tables `draws` of single models, where there are any.
+    references : mapping of str to str, optional
+        Studies whose models are compared with another one than ``conventional``, and with which.
     """
     settings = Settings.from_config(config)
     metrics = results.read("metrics", tables["metrics"])
     cluster_metrics = results.read("cluster_metrics", tables["cluster_metrics"])
-    summary = summarise(metrics, cluster_metrics, settings)
+    drawn = read_draws(draws)
+    summary = summarise(metrics, cluster_metrics, settings, drawn)
     results.write("summary", summary, out["summary"])
     comparison = compare(summary, read_published(published), settings, other_data=other_data(config))
     results.write("comparison", comparison, out["comparison"])
-    results.write("paired_tests", paired_tests(metrics, cluster_metrics, settings), out["paired_tests"])
+    tests = paired_tests(metrics, cluster_metrics, settings, references=references, draws=drawn)
+    results.write("paired_tests", tests, out["paired_tests"])
     importance = results.read("importance", tables["importance"])
     probes = importance.loc[importance["feature"].map(is_probe).astype(bool), ["study", "feature"]]
     probed = importance[importance["study"].isin(probes["study"])]
@@ -56,6 +72,12 @@ def summarise_all(config: Mapping, tables: Mapping[str, Path], published: Path, 
     if len(probed):
         shares = deconfounding_shares(probed, probes["feature"].unique(), settings)
     results.write("deconfounding", shares, out["deconfounding"])
+
+
+def read_draws(paths: Sequence[Path]) -> pd.DataFrame:
+    """Put the tables `draws` of single models together; most have no rows."""
+    frames = [frame for path in paths if len(frame := results.read("draws", path))]
+    return pd.concat(frames, ignore_index=True) if frames else results.empty("draws")
 
 
 def other_data(config: Mapping) -> set[str]:
