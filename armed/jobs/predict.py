@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from armed import registry, results
+from armed.bootstrap import draws_of_model
 from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.study import StudyData, is_probe
@@ -27,9 +28,10 @@ from armed.scoring import score
 log = logging.getLogger(__name__)
 # Kept for every cluster. All metrics would make the table ten times larger; they are kept only for unseen clusters that all
 # seeds share, whose intervals are over clusters.
-CLUSTER_METRICS = ("accuracy", "auroc", "within_cluster_auroc")
+CLUSTER_METRICS = ("accuracy", "auroc", "within_cluster_auroc", "mse")
 GRID_POINTS = 80
 SEEDS_AT_ONCE = 10  # bounds memory
+KEPT_TABLES = ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects")
 
 
 def predict(
@@ -41,6 +43,7 @@ def predict(
     inference: Path | None,
     out: Mapping[str, Path],
     unseen_seeds: int,
+    draws: int,
 ) -> None:
     """Predict, score, and read off importance, random effects and decision boundaries.
 
@@ -57,9 +60,11 @@ def predict(
     inference : Path or None
         Folder of the study's Z-predictor, for models that infer clusters.
     out : mapping
-        Files to write: predictions, metrics, cluster_metrics, thresholds, importance, random_effects, boundaries.
+        Files to write: predictions, metrics, cluster_metrics, thresholds, importance, random_effects, draws, boundaries.
     unseen_seeds : int
         Seeds whose unseen-cluster predictions are kept in the predictions file; all are scored.
+    draws : int
+        Bootstrap draws where clusters are few or small (`armed.bootstrap`).
     """
     set_torch_threads(settings.get("torch_threads"))
     study, entry = registry.study(settings["study"]), registry.model(settings["model"])
@@ -75,12 +80,19 @@ def predict(
             grid = boundary_grid(trained[0].method, trained[0].parts["seen"])
             tables["boundaries"].append(grid.assign(variant=name))
         seeds = sorted({seed for each in trained for seed in each.folds.seeds})
+        scored: dict[str, list[pd.DataFrame]] = defaultdict(list)
         for some in batched(seeds, SEEDS_AT_ONCE):
             for table, frame in _score(job, name, [each.of_seeds(some) for each in trained], unseen_seeds).items():
-                tables[table].append(frame)
-    for name in ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "predictions"):
+                scored[table].append(frame)
+        if "to_draw" in scored:
+            scored["draws"].append(
+                _draws(job, pd.concat(scored.pop("to_draw")), pd.concat(scored["thresholds"]), draws)
+            )
+        for table, frames in scored.items():
+            tables[table] += frames
+    for name in (*KEPT_TABLES, "predictions", "draws"):
         table = pd.concat(tables[name], ignore_index=True) if tables[name] else results.empty(name)
-        if name != "predictions":
+        if name in KEPT_TABLES:
             # In the order of the key, which does not depend on how many seeds were done at once.
             table = table.assign(study=study.id, model=entry.id).sort_values(list(schema(name).key), kind="stable")
         results.write(name, table, out[name])
@@ -129,7 +141,7 @@ def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -
     study = job.study
     predictions = pd.concat([t.predictions(study.partitions, job.names, variant) for t in trained], ignore_index=True)
     thresholds = pd.concat([t.thresholds(study.threshold) for t in trained]).assign(variant=variant)
-    shared = all(t.shares_unseen_clusters() for t in trained)
+    shared = all(t.has_one_dataset() for t in trained)
     scores = score(
         predictions,
         study.metrics,
@@ -152,8 +164,22 @@ def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -
     if shared:
         kept |= by_cluster["partition"].str.startswith("unseen")
     found["cluster_metrics"] = by_cluster[kept]
+    if shared:
+        found["to_draw"] = predictions.drop(columns=[c for c in predictions if c.startswith("fixed")])
     kept = ~predictions["partition"].str.startswith("unseen") | (predictions["seed"] < unseen_seeds)
-    return found | {"predictions": predictions[kept]}
+    return found | {"predictions": predictions[kept].drop(columns="subject")}
+
+
+def _draws(job: _Job, predictions: pd.DataFrame, thresholds: pd.DataFrame, draws: int) -> pd.DataFrame:
+    """Bootstrap draws of one variant, where its clusters are few or small."""
+    return draws_of_model(
+        predictions.reset_index(drop=True),
+        job.study.metrics,
+        study=job.study.id,
+        model=job.model.id,
+        draws=draws,
+        thresholds=thresholds.drop(columns="chosen_on"),
+    )
 
 
 def boundary_grid(method: Method, data: ClusteredData, n: int = GRID_POINTS) -> pd.DataFrame:
