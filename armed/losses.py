@@ -66,10 +66,15 @@ def class_weights(kind: str | Sequence[float], y: np.ndarray, n_classes: int) ->
 
 
 def sample_weights(hyper: Mapping[str, Tensor], y: Tensor) -> Tensor | None:
-    """Class weights (n,) of one replica's samples; None where there are none."""
+    """Class weights (n,) of one replica's samples; None where there are none.
+
+    A binary label between 0 and 1 (a smoothed one) has a weight between those of the classes.
+    """
     if CLASS_WEIGHTS not in hyper:
         return None
     weights = hyper[CLASS_WEIGHTS]
+    if weights.shape[-1] == 2:
+        return (1 - y) * weights[..., 0] + y * weights[..., 1]
     # A sum over a mask, as for `cross_entropy`.
     own = y.unsqueeze(-1) == torch.arange(weights.shape[-1], device=y.device)
     return torch.where(own, weights, 0.0).sum(-1)

@@ -330,6 +330,7 @@ class LMMNN(StackMethod):
     """
 
     uses_clusters = True
+    labels = ("binary", "continuous")  # for which it has a likelihood
 
     def __init__(self, *, quadrature_points: int = 5, initial_sd: float = 0.3, **common: object) -> None:
         super().__init__(**common)
@@ -355,8 +356,6 @@ class LMMNN(StackMethod):
 
     def _check_settings(self) -> None:
         problems = Problems(ConfigError, "the settings of LMMNN")
-        if self.label == "multiclass":
-            problems.add("label is 'multiclass'; expected 'binary' or 'continuous', for which it has a likelihood")
         k = self.quadrature_points
         if not isinstance(k, int) or not 2 <= k <= MAX_QUADRATURE_POINTS:
             problems.add(f"quadrature_points is {k!r}; expected a whole number from 2 to {MAX_QUADRATURE_POINTS}")

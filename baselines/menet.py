@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from armed.errors import ConfigError, Problems, did_you_mean
+from armed.errors import ConfigError, Problems
 from armed.layers.random_effects import of_samples
 from armed.losses import CLASS_WEIGHTS, Objective, check_hyper, sample_weights
 from armed.models import MLP
@@ -215,10 +215,11 @@ class MeNet(StackMethod):
     Raises
     ------
     ConfigError
-        On `fit`, if a setting is outside its domain or the labels are multiclass.
+        On `fit`, if a setting is outside its domain.
     """
 
     uses_clusters = True
+    labels = ("binary", "continuous")  # for which it has an E-step
 
     def __init__(self, *, em_rounds: int = 10, prior_sd: float = 0.3, center: bool = True, **common: object) -> None:
         super().__init__(**common)
@@ -234,12 +235,6 @@ class MeNet(StackMethod):
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
         problems = Problems(ConfigError, "the settings of MeNet")
-        if self.label not in ("binary", "continuous"):
-            known = ("binary", "continuous")
-            hint = "; for more classes take armed or cluster_input" if self.label == "multiclass" else ""
-            problems.add(
-                f"label is '{self.label}'; expected binary or continuous{hint}.{did_you_mean(self.label, known)}"
-            )
         if not isinstance(self.em_rounds, int) or self.em_rounds < 1:
             problems.add(f"em_rounds is {self.em_rounds!r}; expected a whole number of at least 1")
         check_hyper({"prior_sd": self.prior_sd}, problems)

@@ -127,7 +127,9 @@ class MLDG(StackMethod):
     meta_weight : float
         Weight of the meta-test loss; not stated in the paper, we take 1 as Li et al. do.
     samples_per_cluster, meta_test_clusters : int
-        Samples of each cluster in a step, and clusters held out in it (authors' code: 4 and 1).
+        Samples of each cluster in a step, and clusters held out in it (authors' code: 4 and 1). Every cluster has as many
+        samples in an epoch as the largest, so that rows of small clusters count more often; one of fewer rows than this has
+        some of them twice in a step. In folds where a cluster has no rows, another one's samples stand in for it.
     order : {"second", "first"}
         Whether to differentiate through the inner step. The authors' code is in effect first-order.
     label_defect : bool
