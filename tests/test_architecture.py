@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "epochs": STACKS,
     "compiled": STACKS | {"epochs", "step_cache"},
     "engines": STACKS | {"epochs", "compiled"},
-    "loop": STACKS | {"epochs"},
+    "loop": STACKS | {"epochs", "cells"},
     "training": TRAINING,
     "method": RECORDS | {"data"},
     "stack_method": TRAINING | {"method"},

@@ -26,14 +26,15 @@ STACK_MODELS = {
 
 
 def alone_and_stacked(
-    method, settings: dict, epochs: int, *, stack_size: int = 256, patience: int | None = None
+    method, settings: dict, epochs: int, *, stack_size: int = 256, patience: int | None = None, **training: object
 ) -> None:
     """Train a replica alone, and with 32 others in stacks cut and ordered in another way.
 
     Stacks are filled up to whole multiples of 32 replicas, so it takes more than 32 to make another shape.
     """
     splits = ragged_splits(11, validation=patience is not None)
-    common = {"training": {"epochs": epochs, "batch_size": 4, "patience": patience}, "engine": "eager", **settings}
+    training |= {"epochs": epochs, "batch_size": 4, "patience": patience}
+    common = {"training": training, "engine": "eager", **settings}
     backwards = Splits(splits.folds[::-1])
     stacked = method(stack_size=stack_size, **common).fit(DATA, backwards)
     single = method(**common).fit(DATA, only(splits, 0, 0))  # the smallest fold: it waits for others in each epoch
@@ -61,6 +62,14 @@ def test_a_replica_in_a_stack_is_the_replica_alone_after_1000_steps(name):
 @pytest.mark.parametrize("name", ["armed", "lmmnn", "menet"])
 def test_a_replica_that_stops_early_is_the_replica_alone(name):
     alone_and_stacked(registry.load(registry.model(name).method), {}, 12, stack_size=7, patience=2)
+
+
+@pytest.mark.parametrize("name", [m for m in TRAINED if m != "armed_no_adversary"])
+def test_a_replica_with_class_weights_of_its_own_is_the_replica_alone(name):
+    """Of its own training rows, with precision and recall to stop it; random slopes on the input where there are any."""
+    settings = {"slopes": "input", "adversary_units": (8, 8, 4)} if name == "armed" else {}
+    more = {"patience": 2, "class_weights": "balanced", "monitor": "auprc"}
+    alone_and_stacked(registry.load(registry.model(name).method), settings, 6, stack_size=7, **more)
 
 
 def test_running_statistics_are_each_replicas_own():
