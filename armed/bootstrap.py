@@ -37,6 +37,13 @@ AT_ONCE = 1000
 _BYTES = 80e6
 
 
+def unit_drawn(n_clusters: int, n_subjects: int) -> str | None:
+    """What is drawn of unseen clusters: subjects of few ones, small ones whole; None for others, which need no draws."""
+    if n_clusters < FEW_CLUSTERS:
+        return "subject"
+    return "cluster" if n_subjects < SMALL_CLUSTER * n_clusters else None
+
+
 def draws_of_model(
     predictions: pd.DataFrame,
     metrics: Sequence[str],
@@ -66,19 +73,18 @@ def draws_of_model(
         value per seed (``within_cluster_auroc``). Without rows where there is none such.
     """
     by = predictions.groupby(_GROUP, observed=True)
-    clusters = by["cluster"].nunique()
-    few = clusters < FEW_CLUSTERS
-    small = ~few & (by["subject"].nunique() / clusters < SMALL_CLUSTER)
+    sizes = by[["cluster", "subject"]].nunique()
+    units = pd.Series([unit_drawn(*size) for size in sizes.to_numpy()], sizes.index, dtype=object)
     group = pd.MultiIndex.from_frame(predictions[_GROUP].astype(str))
     unseen = predictions["partition"].isin(UNSEEN).to_numpy()
     within = [m for m in metrics if m == WITHIN]
     found = [results.empty("draws")]
-    for rows, which, unit, asked in (
-        (unseen, few, "subject", list(metrics)),
-        (unseen, small, "cluster", list(metrics)),
-        (~unseen, few, "subject", within),
+    for rows, unit, asked in (
+        (unseen, "subject", list(metrics)),
+        (unseen, "cluster", list(metrics)),
+        (~unseen, "subject", within),
     ):
-        rows = rows & group.isin(clusters.index[which])
+        rows = rows & group.isin(units.index[units == unit])
         if asked and rows.any():
             named = {"study": study, "draws": draws, "thresholds": thresholds, "unit": unit}
             found.append(draw_metrics(predictions[rows], asked, **named))

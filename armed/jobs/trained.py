@@ -142,6 +142,11 @@ class Trained:
             rows.append((f.seed, f.fold + self.first_fold, *told))
         return pd.DataFrame(rows, columns=["seed", "fold", "threshold", "chosen_on"])
 
+    def random_effects(self) -> pd.DataFrame | None:
+        """Random effects of each fit; None where the method has none."""
+        found = self.method.random_effects_
+        return None if found is None else self.numbered(found)
+
     def importance(self) -> pd.DataFrame | None:
         """Importance of each feature in each fit, over its test rows; None where the method has none."""
         prepared = self._prepared()
