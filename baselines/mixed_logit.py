@@ -60,6 +60,20 @@ class _Logit(BinomialBayesMixedGLM):
         self._points = self.rng * points
         self._weights = self.rng * weights * np.exp(-(self._points**2) / 2) / np.sqrt(2 * np.pi)
         self._bound = np.array([]), ()
+        # What the linear predictor is made of.
+        self._linear = np.r_[: self.k_fep, self.k_fep + self.k_vcp : self.k_fep + self.k_vcp + self.k_vc]
+
+    def curvatures(self) -> np.ndarray:
+        """About the curvature of the negative bound by each parameter, means first, then logarithms of s.d.
+
+        BFGS starts from it: it then takes half the steps that it takes from the identity.
+        """
+        p = self.endog.mean()
+        data = p * (1 - p) * np.asarray(self._squares.sum(0)).ravel()
+        by_mean = np.full(self.k_fep + self.k_vcp + self.k_vc, 1.0)
+        by_mean[self.k_fep : self.k_fep + self.k_vcp] += self.k_vc / self.k_vcp
+        by_mean[self._linear] += data
+        return np.concatenate([by_mean, np.full(len(by_mean), 2.0)])  # n s.d.^2 / 2 - log s.d. at its minimum
 
     def vb_elbo(self, vb_mean, vb_sd):
         return self._elbo(vb_mean, vb_sd)[0]
@@ -75,7 +89,7 @@ class _Logit(BinomialBayesMixedGLM):
         return self._bound[1]
 
     def _elbo_at(self, mean: np.ndarray, sd: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        linear = np.r_[: self.k_fep, self.k_fep + self.k_vcp : len(mean)]  # what the linear predictor is made of
+        linear = self._linear
         centre, spread = self._design @ mean[linear], np.sqrt(self._squares @ sd[linear] ** 2)
         softplus, probability, slope = np.zeros((3, len(centre)))
         for weight, point in zip(self._weights, self._points, strict=True):  # one at a time: they stay in the cache
@@ -111,7 +125,8 @@ def _fit(design: Design, slopes: np.ndarray, *notes: str) -> Estimates:
             vcp_p=LOG_SD_PRIOR_SD,
             fe_p=COEFFICIENT_PRIOR_SD,
         )
-        result = model.fit_vb(mean=np.zeros(size), sd=np.full(size, START_SD))
+        start = {"mean": np.zeros(size), "sd": np.full(size, START_SD)}
+        result = model.fit_vb(**start, minim_opts={"hess_inv0": np.diag(1 / model.curvatures())})
     if not (np.isfinite(result.params).all() and np.isfinite(result.vc_sd).all()):
         raise LinAlgError("the estimates are not finite")
     notes = [*notes]
@@ -126,7 +141,7 @@ def _fit(design: Design, slopes: np.ndarray, *notes: str) -> Estimates:
     variances[:, :n_effects] = result.vc_sd.reshape(n_effects, n_clusters).T ** 2
     covariance[:n_effects] = np.exp(2 * result.vcp_mean)  # median s.d. of its log-normal posterior
     spread = variances[:, :, None] * np.eye(n_all)
-    return Estimates(result.fe_mean, effects, spread, np.diag(covariance), np.nan, tuple(notes))
+    return Estimates(result.fe_mean, effects, spread, np.diag(covariance), np.nan, tuple(notes), result.fe_sd)
 
 
 def _membership(design: Design, columns: np.ndarray) -> sparse.csr_array:
