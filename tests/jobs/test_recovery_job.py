@@ -48,6 +48,7 @@ def test_every_model_size_and_dataset_is_scored(table):
     assert n == {"slope_recovery": [26], "slope_ratio": [26], "intercept_recovery": [20]}
 
 
+@pytest.mark.slow
 def test_a_dataset_does_not_depend_on_the_others(table, settings, tmp_path):
     out = tmp_path / "one.tsv"
     recovery({**settings, "datasets": 1, "subjects": [0.5]}, out, device="cpu", stack_size=8, engine="eager")
