@@ -230,8 +230,8 @@ def draws_interval(draws: np.ndarray, values: Values, seed: int, settings: Setti
         For the mean over seeds of the means over folds. The draws are shifted so that their mean is the estimate: a
         metric that is biased on repeated rows (``ece``) would else have an interval beside it. To each is added how far
         the mean of as many seeds drawn with replacement lies from that of all, so that the luck of training counts.
-        Conditional on the training data, and where subjects are drawn on the clusters met. No interval where more than half of the draws are
-        undefined. p is twice the smaller share on either side of 0.
+        Conditional on the training data, and where subjects are drawn on the clusters met. No interval where more than
+        half of the draws are undefined. p is twice the smaller share on either side of 0.
     """
     _, means, _ = values.by_seed()
     centre, defined = mean_of(means), ~np.isnan(draws)

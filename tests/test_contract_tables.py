@@ -174,3 +174,13 @@ def test_other_kinds_of_labels(name, label):
     table = method.random_effects_
     if table is not None and label == "multiclass":
         assert {f.rsplit("->", 1)[1] for f in table["feature"]} == {"0", "1", "2"}
+
+
+def test_the_registry_tells_the_kinds_of_labels(name):
+    """And the class refuses the others."""
+    entry = registry.model(name)
+    cls = registry.load(entry.method)
+    assert entry.kinds == cls.labels
+    for label in set(registry.LABELS) - set(entry.kinds):
+        with pytest.raises(ConfigError, match=label):
+            cls(study="contract", label=label).fit(SEEN, splits())

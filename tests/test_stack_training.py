@@ -153,3 +153,19 @@ def test_meta_learning_with_a_cluster_absent_from_one_fold():
     for batch in codes[batches]:
         assert set(batch) == {0, 1, 3} and len(batch) == 4 * n_test
         assert not set(batch[-n_test:]) & set(batch[:-n_test])  # meta-test clusters are in no meta-train part
+
+
+def test_meta_learning_with_clusters_of_very_few_rows():
+    from baselines.mldg import MLDG
+
+    codes = DATA.codes(DATA.levels)
+    rows = np.r_[np.flatnonzero(codes == 0), np.flatnonzero(codes == 1)[:1], np.flatnonzero(codes == 2)[:3]]
+    batches = MLDG().program().batches(np.random.default_rng(0), rows, codes, 32)
+    assert batches.shape == (
+        8,
+        4 * 4,
+    )  # 31 rows of the largest cluster, 4 in a step; of the absent cluster others stand in
+    assert set(batches.ravel()) == set(rows)
+    for batch in batches:
+        counts = np.bincount(codes[batch], minlength=4)
+        assert counts[:3].min() >= 4 and counts[3] == 0 and counts.sum() == 16

@@ -19,7 +19,16 @@ from armed.methods import ARMED
 from armed.statistics import Settings, summarise
 
 STUDY = "spirals_radius"
-TABLES = ("predictions", "metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "boundaries")
+TABLES = (
+    "predictions",
+    "metrics",
+    "cluster_metrics",
+    "thresholds",
+    "importance",
+    "random_effects",
+    "draws",
+    "boundaries",
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,9 @@ def folder(config, tmp_path_factory):
     for model in ("armed", "conventional"):
         settings, run = configuration.settings(config, STUDY, model), folder / model
         fit.fit(settings, "", npz, splits, run, folder / "checkpoints", device="cpu", stack_size=64)
-        predict.predict(settings, "simulated", npz, splits, run, None, {t: folder / f"{model}_{t}" for t in TABLES}, 1)
+        predict.predict(
+            settings, "simulated", npz, splits, run, None, {t: folder / f"{model}_{t}" for t in TABLES}, 1, 200
+        )
     return folder
 
 
