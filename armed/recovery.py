@@ -13,6 +13,8 @@ import pandas as pd
 
 FEWEST = 3
 """Pairs that a correlation or a median is taken of, at least."""
+FEWEST_SLOPES = 5
+"""Slopes on features that a model has, at least, to be scored by them: of three named ones a correlation says nothing."""
 COLUMNS = ("seed", "fold", "partition", "metric", "value", "n", "note")
 _FIT = ["seed", "fold"]
 
@@ -84,7 +86,7 @@ def truth_metrics(
     """Score all fits of a model against what is true of their data.
 
     Slopes count where they are on input features by name and per s.d. of the feature, as the true ones are: a model with
-    fewer than three such slopes gets no slope metrics. Features and clusters of which nothing is known do not count.
+    fewer than five such slopes gets no slope metrics. Features and clusters of which nothing is known do not count.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def truth_metrics(
 def _slope_rows(effects: pd.DataFrame, feature_truth: pd.DataFrame, kinds: Mapping[str, str]) -> list[pd.DataFrame]:
     continuous = [feature for feature, kind in kinds.items() if kind == "continuous"]
     slopes = effects[(effects["effect"] == "slope") & effects["feature"].isin(continuous)]
-    if slopes["feature"].nunique() < FEWEST:
+    if slopes["feature"].nunique() < FEWEST_SLOPES:
         return []
     spread = slopes.groupby([*_FIT, "dataset", "feature"])["mean"].std().rename("learned").reset_index()
     spread = spread.merge(feature_truth[["dataset", "feature", "slope_sd"]], how="left", on=["dataset", "feature"])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from armed import recovery
 from armed.recovery import (
     feature_recovery,
     intercept_recovery,
@@ -95,7 +96,18 @@ def spread(sd: float) -> dict[str, float]:
     return {"A": -sd, "B": 0.0, "C": sd, "unknown": 100.0}
 
 
+def test_a_few_named_slopes_are_not_scored():
+    """As those of the statsmodels models, three of 37: a correlation over them would say nothing."""
+    slopes = {(0, 0, f): spread(0.1) for f in FEATURES}
+    assert not len(truth_metrics(effects(slopes, {}), None, feature_truth(), sites(), {0: 0}, KINDS))
+
+
 class TestTruthMetrics:
+    @pytest.fixture(autouse=True)
+    def three_will_do(self, monkeypatch):
+        """Examples small enough to work out by hand."""
+        monkeypatch.setattr(recovery, "FEWEST_SLOPES", 3)
+
     def test_all_fits_at_once(self):
         learned = {f: {(0, 0): sd, (0, 1): 0.3 - sd} for f, sd in {"a": 0.05, "b": 0.1, "c": 0.15, "flag": 7.0}.items()}
         slopes = {(*key, f): spread(sd) for f, by_fit in learned.items() for key, sd in by_fit.items()}

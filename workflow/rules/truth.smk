@@ -4,12 +4,12 @@ rule univariate:
         check=data_check,
     output:
         "results/univariate/{study}.tsv",
-    wildcard_constraints:
-        study="mci_conversion|mci_probes",
     log:
         "results/logs/univariate/{study}.log",
     benchmark:
         "results/timings/univariate/{study}.tsv"
+    wildcard_constraints:
+        study="mci_conversion|mci_probes",
     conda:
         "../envs/armed.yaml"
     threads: 1
