@@ -30,10 +30,10 @@ _METRICS = {
     "z_accuracy": "accuracy of the Z-predictor",
     "adversary_accuracy": "accuracy of the adversary",
     "probe_rank": "rank of the best probe",
-    "slope_recovery": "slopes: r with the true s.d.",
-    "slope_ratio": "slopes: learned to true s.d.",
-    "intercept_recovery": "intercepts: r with the true ones",
-    "feature_recovery": "AUROC of importance for truly predictive features",
+    "slope_recovery": "s.d. of slopes: r with the truth",
+    "slope_ratio": "s.d. of slopes: learned / true",
+    "intercept_recovery": "intercepts: r with the truth",
+    "feature_recovery": "AUROC of importance for predictive features",
 }
 _VARIANTS = {
     "main": "main",

@@ -200,8 +200,8 @@ def _calibration(block: Mapping, config: Mapping) -> str:
     weights = ""
     if block["training"]["class_weights"] == "balanced":
         weights = (
-            " Networks were trained with class weights, which shift predicted probabilities towards the rarer class: points "
-            "below the diagonal are expected of them, and thresholds, not probabilities, are what they are judged by."
+            " Networks were trained with class weights, which shift predicted probabilities towards the rarer class (points "
+            "below the diagonal where that is class 1): what they are judged by is thresholds, not probabilities."
         )
     return (
         f"Observed share of class 1 against the mean predicted probability, in ten bins of equally many predictions; the "
@@ -218,8 +218,9 @@ def _top_features(study: str, block: Mapping, config: Mapping) -> str:
             " The generator of the stand-in knows which features have information of their own; hollow ones are at most "
             "correlated with those."
         )
+    output = "prediction" if registry.study(study).kind == "continuous" else "logit"
     return (
-        "Importance: mean |d logit / d x| of the fixed effects over the test samples times the s.d. of x, as a share of "
+        f"Importance: mean |d {output} / d x| of the fixed effects over the test samples times the s.d. of x, as a share of "
         f"the model's total in each fit ({_runs(block)}; fewer where statsmodels fits the model).{truth}"
     )
 

@@ -125,7 +125,7 @@ def roc(predictions: Mapping[str, pd.DataFrame], summary: pd.DataFrame, study: s
         for model, rows in found.items():
             fpr, tpr = mean_roc(rows[rows["partition"] == partition])
             ax.plot(fpr, tpr, **_line(model))
-        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 − specificity")
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity")
         ax.set_title(_capital(labels.partition(partition)), loc="left")
         ax.grid()
     axes[0].set_ylabel("Sensitivity")
@@ -180,7 +180,7 @@ def calibrations(
             if curve is not None:
                 _draw_calibration(ax, curve, *_MARKS[partition])
         ax.set_title(f"{style.wrapped(labels.model(model), 22)}\nECE {' | '.join(told)}", loc="left", fontsize=9)
-        ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         ax.grid()
         if i % COLUMNS:
             ax.set_yticklabels([])

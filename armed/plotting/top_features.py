@@ -105,7 +105,7 @@ def importance(
     style.add_title(
         figure,
         f"{labels.study(study)}: the {shown} most important features of each model",
-        f"{labels.source(source)}. Share of the model's total importance (fixed effects: mean |d logit / d x| times s.d. of "
+        f"{labels.source(source)}. Share of the model's total importance (mean gradient of the fixed effects times s.d. of "
         f"x). Point: mean over {n_fits} fits; line: the middle 90% of the fits.",
     )
     return figure
