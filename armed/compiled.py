@@ -77,7 +77,7 @@ def _run_epoch(step: Callable, state: State, program: Program, draws: Draws) -> 
     ids, noise, keep = (t.to(state.stack.device) for t in tables)
     active = torch.from_numpy(draws.active()).to(state.stack.device)
     work, samples = _working_state(state), _sample_matrix(state)
-    constant = [*tree_flatten(work)[0], *tree_flatten(state.hyper)[0]]
+    constant = tree_flatten((work, _hyper(state)))[0]
     taken = torch.arange(1, draws.longest + 1, dtype=torch.float64, device=state.stack.device)
     sizes = step_size(state.hyper["learning_rate"], state.main.steps + taken[:, None])
     shape = (len(samples), *ids.shape[1:])
@@ -160,6 +160,11 @@ def _take_back(state: State, work: dict, n_steps: np.ndarray) -> None:
         b.copy_(work["buffers"][name].movedim(-1, 0))
 
 
+def _hyper(state: State) -> dict[str, Tensor]:
+    """Hyperparameters, the replica axis last."""
+    return {name: _last(t) for name, t in state.hyper.items()}
+
+
 def _sample_matrix(state: State) -> Tensor:
     """(p + 2, N): features, label and cluster of the pool, so that one look-up gathers a batch."""
     pool = state.pool
@@ -190,7 +195,8 @@ def _structure(state: State, program: Program, draws: Draws) -> str | None:
     shapes = [(name, tuple(t.shape), name in state.stack.buffers) for name, t in state.stack.state_views().items()]
     width, epsilon, device = draws.ids[0].shape[1], state.main.epsilon, str(state.stack.device)
     parts = (kinds, _name(type(program)), said, shapes, tuple(state.pool.X.shape[1:]), width, epsilon, device)
-    return step_cache.digest(parts, sorted(state.hyper), written)
+    hyper = [(name, tuple(t.shape[1:])) for name, t in state.hyper.items()]
+    return step_cache.digest(parts, hyper, written)
 
 
 def _name(thing: object) -> str:
@@ -218,7 +224,7 @@ def _said(value: object) -> str | None:
 
 def _traced_and_compiled(state: State, program: Program, draws: Draws, structure: str | None) -> Callable:
     width = draws.ids[0].shape[1]
-    work, hyper = (tree_map(lambda t: t[..., 0].clone(), t) for t in (_working_state(state), state.hyper))
+    work, hyper = (tree_map(lambda t: t[..., 0].clone(), t) for t in (_working_state(state), _hyper(state)))
     drawn = (torch.from_numpy(a[0]).to(state.stack.device) for a in (draws.noise[0], draws.keep[0]))
     samples, size = _sample_matrix(state)[:, :width], hyper["learning_rate"].clone()
     leaves, form = tree_flatten((work, hyper, size, samples, *drawn, torch.ones_like(work["alive"])))

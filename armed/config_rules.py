@@ -67,7 +67,8 @@ def _selection(config: dict) -> Iterator[str]:
     studies, models = config["run"]["studies"], config["run"]["models"]
     for model in models:
         entry = registry.MODELS[model]
-        if not any(_applies(config, model, study) for study in studies):
+        # Not where only the kind of a study's labels leaves it out: the default list is for studies of every kind.
+        if not any(_listed(study) in entry.studies for study in studies):
             having = [study for study in entry.studies if study != registry.OWN]
             yield (
                 f"run.models selects '{model}', but no study in run.studies has it: one of {', '.join(having)} was expected."
@@ -228,10 +229,14 @@ def _kind(config: dict, study: str) -> str:
     return registry.STUDIES[study].kind if study in registry.BUILT_IN else config["studies"][study]["data"]["kind"]
 
 
+def _listed(study: str) -> str:
+    """How models list a study."""
+    return study if study in registry.BUILT_IN else registry.OWN
+
+
 def _applies(config: dict, model: str, study: str) -> bool:
     entry = registry.MODELS[model]
-    listed = study if study in registry.BUILT_IN else registry.OWN
     try:
-        return listed in entry.studies and _kind(config, study) in entry.kinds
+        return _listed(study) in entry.studies and _kind(config, study) in entry.kinds
     except KeyError:  # the study's own block is wrong, and told
         return True

@@ -38,7 +38,8 @@ class Draws:
 
     def table(self, name: str, *, last: bool = False) -> torch.Tensor:
         """Draws of all replicas, (S, R, ...), or with the replicas last (S, ..., R); short ones start over."""
-        parts = [_longer(a, self.longest) for a in getattr(self, name)]
+        n_steps = self.longest
+        parts = [_longer(a, n_steps) for a in getattr(self, name)]
         return torch.from_numpy(np.stack(parts, -1 if last else 1))
 
     def active(self) -> np.ndarray:

@@ -14,11 +14,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from armed.cells import Cells
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold
 from armed.epochs import Draws, draw_epoch, eager_epoch
 from armed.files import atomic
-from armed.losses import label_loss
+from armed.losses import CLASS_WEIGHTS, class_weights, label_loss
+from armed.metrics import compute
 from armed.optimisers import Adam
 from armed.programs import Program, State
 from armed.stack import Pool, Stack
@@ -83,6 +85,7 @@ def train(
     codes = data.codes(levels)
     state = _state(stack, Pool.of(data.X, data.y, codes, str(stack.device)), program, training, values)
     state.rows, state.seeds = [f.train for f in folds], seeds
+    state.hyper |= _class_weights(training, data.y, state)
     stopping = None
     if training.patience is not None and any(len(f.validation) for f in folds):
         stopping = EarlyStopping(stack, training.patience, training.monitor)
@@ -144,20 +147,19 @@ def _whole(history: list[pd.DataFrame]) -> pd.DataFrame:
 def _validation_scores(
     state: State, program: Program, folds: list[Fold], codes: np.ndarray, monitor: str
 ) -> np.ndarray:
+    """Score (R,) of each replica; NaN where it is not defined, or an output not finite."""
     rows = [f.validation for f in folds]
     outputs = state.stack.evaluate(program.validation_outputs, state.pool.X, rows, [codes[r] for r in rows])
-    scores = np.full(len(folds), np.nan)
-    for i, (r, out) in enumerate(zip(rows, outputs, strict=True)):
-        y = state.pool.y[r].cpu()
-        if not len(r) or not np.isfinite(out["mixed"]).all():
-            continue
-        if monitor == "auprc":
-            from sklearn.metrics import average_precision_score  # slow to import, and seldom needed
-
-            # Not defined without positives.
-            scores[i] = average_precision_score(y.numpy(), out["mixed"][:, 0]) if y.any() else np.nan
-        else:
-            scores[i] = label_loss(program.objective.label, torch.from_numpy(out["mixed"]), y).mean()
+    mixed, y = [out["mixed"] for out in outputs], state.pool.y.cpu()
+    if monitor == "auprc":
+        together = np.concatenate(mixed)[:, 0]
+        cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+        together = np.where(np.isfinite(together), together, np.nan)
+        return compute(Cells.of(cell, y.numpy()[np.concatenate(rows)], together, n_cells=len(rows)), monitor)[0]
+    scores = np.full(len(rows), np.nan)
+    for i, (r, out) in enumerate(zip(rows, mixed, strict=True)):  # one by one: together, the last bits would differ
+        if len(r) and np.isfinite(out).all():
+            scores[i] = label_loss(program.objective.label, torch.from_numpy(out), y[r]).mean()
     return scores
 
 
@@ -165,6 +167,15 @@ def _hyper_tensors(stack: Stack, program: Program, training, values: dict[str, l
     defaults = program.tunable(stack.module) | {"learning_rate": training.learning_rate}
     full = {name: values.get(name, [value] * stack.size) for name, value in defaults.items()}
     return {name: torch.tensor(v, dtype=torch.float32, device=stack.device) for name, v in full.items()}
+
+
+def _class_weights(training, y: np.ndarray, state: State) -> dict[str, torch.Tensor]:
+    """Weights (R, K) of the classes in each replica's own training rows, where asked for."""
+    if training.class_weights == "none":
+        return {}
+    n_classes = int(y.max()) + 1
+    weights = np.stack([class_weights(training.class_weights, y[r], n_classes) for r in state.rows])
+    return {CLASS_WEIGHTS: torch.tensor(weights, dtype=torch.float32, device=state.stack.device)}
 
 
 def _fingerprint(state: State, program: Program, training, folds: list[Fold]) -> str:
@@ -199,6 +210,7 @@ def _save_checkpoint(
 ) -> None:
     if path is None:
         return
+    whole = pd.concat(history)
     content = {
         "epoch": epoch,
         "state": state.stack.state(),
@@ -207,7 +219,7 @@ def _save_checkpoint(
         "stopping": stopping.state() if stopping else None,
         "alive": state.alive,
         "setup": setup,
-        "history": {c: pd.concat(history)[c].tolist() for c in history[0].columns},
+        "history": {c: torch.from_numpy(whole[c].to_numpy(copy=True)) for c in whole.columns},
     }
     with atomic(path) as temporary:
         torch.save(content, temporary)
@@ -230,7 +242,7 @@ def _resume(
     state.alive = content["alive"].to(state.alive.device)
     if stopping:
         stopping.load(content["stopping"])
-    history.append(pd.DataFrame(content["history"]))
+    history.append(pd.DataFrame({c: t.numpy() for c, t in content["history"].items()}))
     log.info("Continuing from %s after epoch %d.", path, content["epoch"])
     return content["epoch"] + 1
 

@@ -3,15 +3,18 @@
     L(y, mixed) + lambda_F L(y, fixed) - lambda_g CE(Z, Z_hat) + lambda_K KL
 
 Each loss is a mean over the batch; the KL is summed over all weights, and one term is added per batch, as the authors'
-weights assume.
+weights assume. Class weights w multiply the label losses of samples, L = mean of w_y * loss: divided by the number of
+samples, not by the sum of weights (as Keras's ``class_weight``). CE and KL have none.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -19,6 +22,8 @@ from torch.nn import functional as F  # noqa: N812
 from armed.errors import ConfigError, Problems
 
 LABELS = ("binary", "multiclass", "continuous")
+CLASS_WEIGHTS = "class_weights"
+"""Name under which the hyperparameters of a step hold class weights (K,), of each replica; absent without such weights."""
 
 
 def cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
@@ -43,6 +48,38 @@ def label_loss(label: str, prediction: Tensor, y: Tensor, residual_sd: Tensor | 
     return residual**2 / (2 * residual_sd**2) + log_sd
 
 
+def class_weights(kind: str | Sequence[float], y: np.ndarray, n_classes: int) -> np.ndarray:
+    """Weight (K,) of each class in the label loss.
+
+    Parameters
+    ----------
+    kind : {"balanced"} or sequence of float
+        "balanced": 1 minus the frequency of the class, as in the paper's study of dementia. A sequence: these weights.
+    y : array of int, (n,)
+        Labels of the training rows.
+    n_classes : int
+        K; a class may have no training rows.
+    """
+    if kind == "balanced":
+        return 1 - np.bincount(y, minlength=n_classes) / len(y)
+    return np.asarray(kind, np.float64)
+
+
+def sample_weights(hyper: Mapping[str, Tensor], y: Tensor) -> Tensor | None:
+    """Class weights (n,) of one replica's samples; None where there are none.
+
+    A binary label between 0 and 1 (a smoothed one) has a weight between those of the classes.
+    """
+    if CLASS_WEIGHTS not in hyper:
+        return None
+    weights = hyper[CLASS_WEIGHTS]
+    if weights.shape[-1] == 2:
+        return (1 - y) * weights[..., 0] + y * weights[..., 1]
+    # A sum over a mask, as for `cross_entropy`.
+    own = y.unsqueeze(-1) == torch.arange(weights.shape[-1], device=y.device)
+    return torch.where(own, weights, 0.0).sum(-1)
+
+
 @dataclass(frozen=True)
 class Objective:
     """Weights of the training loss.
@@ -59,8 +96,6 @@ class Objective:
         Weight of the KL divergence.
     residual_sd : float
         S.d. of the residuals of continuous labels.
-    class_weights : tuple of float, optional
-        Weight of each class in the label loss.
 
     Raises
     ------
@@ -73,7 +108,6 @@ class Objective:
     lambda_g: float = 0.0
     lambda_K: float = 1e-3
     residual_sd: float = 1.0
-    class_weights: tuple[float, ...] | None = field(default=None)
 
     def __post_init__(self) -> None:
         problems = Problems(ConfigError, "the objective")
@@ -85,14 +119,13 @@ class Objective:
     @classmethod
     def tunable(cls) -> tuple[str, ...]:
         """Names that may differ between the replicas of a stack."""
-        return tuple(f.name for f in fields(cls) if f.name not in ("label", "class_weights"))
+        return tuple(f.name for f in fields(cls) if f.name != "label")
 
     def supervised(self, prediction: Tensor, y: Tensor, hyper: dict[str, Tensor]) -> Tensor:
-        """Mean label loss of one batch; scalar."""
+        """Mean label loss of one batch, with class weights where `hyper` holds them; scalar."""
         losses = label_loss(self.label, prediction, y, hyper["residual_sd"])
-        if self.class_weights is not None:
-            losses = losses * torch.tensor(self.class_weights, device=y.device)[y.long()]
-        return losses.mean()
+        weights = sample_weights(hyper, y)
+        return (losses if weights is None else weights * losses).mean()
 
 
 def check_hyper(values: dict[str, float], problems: Problems) -> None:

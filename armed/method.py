@@ -53,6 +53,12 @@ class Method(ABC):
     study : str
         Enters the derivation of seeds, so that methods of one study share folds and initial draws.
     label : {"binary", "multiclass", "continuous"}
+        One of the class's `labels`.
+
+    Raises
+    ------
+    ConfigError
+        If the method has no model for such labels.
 
     Attributes
     ----------
@@ -65,8 +71,14 @@ class Method(ABC):
     """
 
     uses_clusters: ClassVar[bool] = False
+    labels: ClassVar[tuple[str, ...]] = ("binary", "multiclass", "continuous")
 
     def __init__(self, *, study: str = "", label: str = "binary") -> None:
+        if label not in self.labels:
+            name, known = type(self).__name__, " or ".join(self.labels)
+            raise ConfigError(
+                f"label is '{label}', but {name} takes {known} labels only.{did_you_mean(str(label), self.labels)}"
+            )
         self.study = study
         self.label = label
 

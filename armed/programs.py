@@ -49,7 +49,7 @@ class State:
     main, adversary : Adam
         None without an adversary.
     hyper : dict of str to Tensor
-        (R,) each.
+        (R,) each; "class_weights" (R, K) where classes are weighted.
     alive : Tensor
         (R,) bool: whose gradients have always been finite. The others have diverged; they stay as they last were.
     pool, rows, seeds

@@ -231,6 +231,7 @@ MODELS: dict[str, Model] = {
             uses_clusters_at_prediction=True,
             random_effects=True,
             tunable=("learning_rate", "prior_sd"),
+            kinds=("binary", "continuous"),
         ),
         Model(
             "lmmnn",
@@ -239,6 +240,7 @@ MODELS: dict[str, Model] = {
             uses_clusters_at_prediction=True,
             random_effects=True,
             tunable=("learning_rate", "initial_sd"),
+            kinds=("binary", "continuous"),
         ),
         Model(
             "mixedlm",

@@ -1,6 +1,6 @@
 """Intervals and tests: what the numbers of many seeds, folds and clusters say, and how surely.
 
-Four situations, by what varies between two seeds:
+Five situations, by what varies between two seeds:
 
 - *one dataset*: seeds are other folds and other initial weights of the same samples. Values share training
   data, so their plain standard error is too small: Nadeau-Bengio corrected resampled t over all seeds x
@@ -11,8 +11,10 @@ Four situations, by what varies between two seeds:
   clusters (shared by all seeds) and over seeds, drawn independently of each other. The interval is conditional on the
   training data. The same is done for metrics with one value per seed (``within_cluster_auroc``), which leave no folds
   to compare.
+- *the same, with many small clusters* (fewer than 50 samples on average): metrics of single clusters are mostly undefined.
+  Whole clusters are drawn, and the metric of all rows drawn is taken (`armed.bootstrap`), and seeds as before.
 - *the same, with fewer than 10 clusters*: too few to draw from. Bootstrap over the subjects of each cluster
-  (`armed.subject_bootstrap` makes the draws, table ``draws``), and over seeds as before. The interval is conditional on
+  (`armed.bootstrap` makes the draws, table ``draws``), and over seeds as before. The interval is conditional on
   the training data and on the clusters met: it says how surely the metric is known *on these*, and nothing of a further
   cluster.
 """
@@ -207,14 +209,14 @@ def draw_values(draws: pd.DataFrame | None) -> dict[tuple, np.ndarray]:
     return {key: values.to_numpy(np.float64) for key, values in groups}
 
 
-def subject_interval(draws: np.ndarray, values: Values, seed: int, settings: Settings) -> Estimate:
-    """Percentile interval over draws of subjects, crossed with draws of seeds.
+def draws_interval(draws: np.ndarray, values: Values, seed: int, settings: Settings) -> Estimate:
+    """Percentile interval over draws of subjects or clusters, crossed with draws of seeds.
 
     Parameters
     ----------
     draws : array, (draws,)
-        Metric, or difference of two models' metrics draw by draw, on subjects drawn within each cluster; means over
-        seeds and folds, as `armed.subject_bootstrap` makes them. NaN where undefined: left out.
+        Metric, or difference of two models' metrics draw by draw, on subjects or clusters drawn; means over
+        seeds and folds, as `armed.bootstrap` makes them. NaN where undefined: left out.
     values : Values
         The metric, or difference, itself on each (seed, fold).
     seed : int
@@ -228,8 +230,8 @@ def subject_interval(draws: np.ndarray, values: Values, seed: int, settings: Set
         For the mean over seeds of the means over folds. The draws are shifted so that their mean is the estimate: a
         metric that is biased on repeated rows (``ece``) would else have an interval beside it. To each is added how far
         the mean of as many seeds drawn with replacement lies from that of all, so that the luck of training counts.
-        Conditional on the training data and on the clusters met. No interval where more than half of the draws are
-        undefined. p is twice the smaller share on either side of 0.
+        Conditional on the training data, and where subjects are drawn on the clusters met. No interval where more than
+        half of the draws are undefined. p is twice the smaller share on either side of 0.
     """
     _, means, _ = values.by_seed()
     centre, defined = mean_of(means), ~np.isnan(draws)
@@ -268,7 +270,7 @@ def estimate(
     settings : Settings
         Confidence, draws, and which studies have a dataset per seed.
     draws : array, optional
-        Its values on draws of subjects, where there are any: they go before `sums`.
+        Its values on draws of subjects or clusters, where there are any: they go before `sums`.
 
     Returns
     -------
@@ -281,7 +283,7 @@ def estimate(
         return t_interval(means, settings.confidence)
     if partition in UNSEEN or (values.fold < 0).any():
         if draws is not None:
-            return subject_interval(draws, values, derive_seed("seed bootstrap", study, 0), settings)
+            return draws_interval(draws, values, derive_seed("seed bootstrap", study, 0), settings)
         if sums is None:
             return Estimate(mean, math.nan, math.nan, math.nan)
         return cluster_bootstrap(sums, mean, derive_seed("cluster bootstrap", study, 0), settings)
@@ -308,7 +310,7 @@ def summarise(
     settings : Settings, optional
         Defaults where not given.
     draws : pandas.DataFrame, optional
-        Table `draws`: where it has values the interval is over subjects, not over clusters.
+        Table `draws`: where it has values the interval is over these, not over metrics of single clusters.
 
     Returns
     -------

@@ -19,7 +19,7 @@ from torch import nn
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.engines import compiles, epoch_runner
-from armed.errors import ConfigError, DataError, Problems
+from armed.errors import ConfigError, DataError, Problems, did_you_mean
 from armed.loop import train as train_stack
 from armed.losses import Objective, check_hyper
 from armed.programs import Program
@@ -31,6 +31,7 @@ from armed.stack_sizes import MEMORY_MB, blocks, fitting, replica_bytes
 log = logging.getLogger(__name__)
 
 MONITORS = ("loss", "auprc")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ class Training:
         and keep the last weights.
     monitor : {"loss", "auprc"}
         Validation score: label loss (lower is better) or area under the precision-recall curve (higher is better), of the
-        mixed prediction with known clusters.
+        mixed prediction with known clusters. Classes are not weighted in it.
+    class_weights : {"none", "balanced"} or sequence of float
+        Weight of each class in the label losses of training: 1 for all; 1 minus its frequency in the replica's own training
+        rows (as in the paper's study of dementia); or one number for each class 0..K-1. The loss of a batch is divided by
+        the number of its samples, not by the sum of their weights, as with Keras's ``class_weight``.
     """
 
     epochs: int = 10
@@ -61,6 +66,7 @@ class Training:
     epsilon: float = 1e-7
     patience: int | None = None
     monitor: str = "loss"
+    class_weights: str | Sequence[float] = "none"
 
     def __post_init__(self) -> None:
         problems = Problems(ConfigError, "the training settings")
@@ -71,7 +77,21 @@ class Training:
         check_hyper({"learning_rate": self.learning_rate}, problems)
         if self.monitor not in MONITORS:
             problems.add(f"monitor is '{self.monitor}'; expected one of {', '.join(MONITORS)}")
+        _check_class_weights(self.class_weights, problems)
         problems.raise_if_any()
+
+
+def _check_class_weights(given: object, problems: Problems) -> None:
+    if isinstance(given, str):
+        if given not in CLASS_WEIGHTS:
+            known, near = ", ".join(CLASS_WEIGHTS), did_you_mean(given, CLASS_WEIGHTS)
+            problems.add(f"class_weights is '{given}'; expected one of {known}, or a number for each class.{near}")
+    elif not isinstance(given, Sequence) or not given:
+        problems.add(
+            f"class_weights is {given!r}; expected one of {', '.join(CLASS_WEIGHTS)}, or a number for each class"
+        )
+    else:
+        check_hyper({f"the weight of class {k}": value for k, value in enumerate(given)}, problems)
 
 
 @dataclass
@@ -343,6 +363,13 @@ def _check(
         problems.add(f"the network has {n_outputs} outputs; {label} labels need {needed}")
     if training.monitor == "auprc" and training.patience is not None and label != "binary":
         problems.add(f"monitor='auprc' is defined for binary labels, not for {label} ones; take monitor='loss'")
+    weights, needed = training.class_weights, n_classes or 0
+    if label == "continuous" and weights != "none":
+        problems.add(
+            f"class_weights={weights!r} is for class labels, not for continuous ones; take class_weights='none'"
+        )
+    elif not isinstance(weights, str) and len(weights) != needed:
+        problems.add(f"class_weights has {len(weights)} numbers; expected one for each of {needed} classes")
     if not folds:
         problems.add("no fold of the splits has one of the seeds asked for")
     known = set(levels)

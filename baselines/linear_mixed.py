@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -96,7 +95,8 @@ class Estimates:
 class LinearMixed(Method):
     """A model linear in the features, with random intercepts and slopes, fitted to the training rows of each fold.
 
-    Validation rows are not used: nothing is stopped early or tuned. The fixed effects prediction is that of a cluster of which
+    Validation rows are not used: nothing is stopped early or tuned. Classes are not weighted: the likelihood is that of the
+    data. The fixed effects prediction is that of a cluster of which
     nothing is known (random effects 0); the mixed one adds the random effects of the row's cluster, Z times effects where Z
     is soft. A cluster that has no training rows in a fold has mean 0 and the s.d. over clusters there.
 
@@ -120,7 +120,6 @@ class LinearMixed(Method):
     """
 
     uses_clusters = True
-    labels: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, slopes: str | Sequence[str] | None = "all", **common: object) -> None:
         super().__init__(**common)
@@ -268,8 +267,6 @@ class LinearMixed(Method):
         """Check settings and data before any fit; returns the features with random slopes, as positions."""
         name = type(self).__name__
         problems = Problems(ConfigError, f"the settings of {name}")
-        if self.label not in self.labels:
-            problems.add(f"label is '{self.label}', but {name} models {' or '.join(self.labels)} labels only")
         slopes = _slopes(self.slopes, data.feature_names, problems)
         problems.raise_if_any()
         data.check(fitting=True, where="the training data")

@@ -5,6 +5,9 @@ Model: ``eta = f(X) + b_c`` with the network f and independent random intercepts
 are normal with mean eta and s.d. sd_e (continuous), or Bernoulli with logit eta (binary). The intercepts are integrated out
 of the loss, so that f, sd_b and sd_e alone are trained; the intercepts are predicted once training is over.
 
+Class weights (binary labels; not stated in the paper) multiply the samples' log likelihoods inside the integral, in training
+and in the posterior of the intercepts, so that these belong to the f that was trained.
+
 As in the original, each mini-batch counts as a data set of its own: the loss is the negative log marginal likelihood of its
 rows, divided by their number, so that learning rates mean what they mean for other methods.
 """
@@ -21,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from armed.errors import ConfigError, Problems
 from armed.layers.random_effects import one_hot
-from armed.losses import Objective
+from armed.losses import CLASS_WEIGHTS, Objective, sample_weights
 from armed.models.mixed_effects import MixedOutput
 from armed.programs import Batch, Program, State
 from armed.stack import predictions
@@ -65,7 +68,15 @@ def gaussian_nll(residual: Tensor, Z: Tensor, sd_b: Tensor, sd_e: Tensor) -> Ten
     return 0.5 * (len(residual) * math.log(2 * math.pi) + log_determinant + quadratic)
 
 
-def logistic_nll(logit: Tensor, y: Tensor, Z: Tensor, sd_b: Tensor, nodes: Tensor, log_weights: Tensor) -> Tensor:
+def logistic_nll(
+    logit: Tensor,
+    y: Tensor,
+    Z: Tensor,
+    sd_b: Tensor,
+    nodes: Tensor,
+    log_weights: Tensor,
+    sample_weights: Tensor | None = None,
+) -> Tensor:
     """Negative log marginal likelihood of binary labels, by Gauss-Hermite quadrature around an intercept of 0.
 
     Fixed nodes suit a mini-batch, which has few rows of each cluster, so that the integrand is as wide as the prior.
@@ -80,6 +91,8 @@ def logistic_nll(logit: Tensor, y: Tensor, Z: Tensor, sd_b: Tensor, nodes: Tenso
         Scalar.
     nodes, log_weights : Tensor
         (k,) of `standard_normal_nodes`.
+    sample_weights : Tensor, optional
+        (n,), multiply the samples' log likelihoods inside the integral; 1 where not given.
 
     Returns
     -------
@@ -88,6 +101,8 @@ def logistic_nll(logit: Tensor, y: Tensor, Z: Tensor, sd_b: Tensor, nodes: Tenso
     """
     eta = logit.unsqueeze(-1) + sd_b * nodes  # (n, k)
     log_likelihood = -F.softplus((1 - 2 * y).unsqueeze(-1) * eta)
+    if sample_weights is not None:
+        log_likelihood = sample_weights.unsqueeze(-1) * log_likelihood
     return -torch.logsumexp(Z.T @ log_likelihood + log_weights, -1).sum()
 
 
@@ -118,7 +133,12 @@ def gaussian_posterior(
 
 
 def logistic_posterior(
-    logit: np.ndarray, y: np.ndarray, codes: np.ndarray, n_clusters: int, sd_b: float
+    logit: np.ndarray,
+    y: np.ndarray,
+    codes: np.ndarray,
+    n_clusters: int,
+    sd_b: float,
+    sample_weights: np.ndarray | float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and s.d. of every cluster's intercept given all of its rows, by adaptive Gauss-Hermite quadrature.
 
@@ -128,17 +148,21 @@ def logistic_posterior(
     ----------
     logit, y, codes : array
         (n,) fixed effects prediction, labels 0 or 1, and clusters.
+    sample_weights : array or float
+        (n,), multiply the samples' log likelihoods.
 
     Returns
     -------
     mean, sd : array
         (q,); 0 and `sd_b` where a cluster has no rows.
     """
-    mode, scale = _posterior_mode(logit, y, codes, n_clusters, sd_b)
+    mode, scale = _posterior_mode(logit, y, codes, n_clusters, sd_b, sample_weights)
     nodes, log_weights = standard_normal_nodes(POSTERIOR_POINTS)
     b = mode + scale * nodes[:, None]  # (k, q)
     sign = 2.0 * y - 1.0
-    log_likelihood = [np.bincount(codes, log_expit(sign * (logit + b_k[codes])), n_clusters) for b_k in b]
+    log_likelihood = [
+        np.bincount(codes, sample_weights * log_expit(sign * (logit + b_k[codes])), n_clusters) for b_k in b
+    ]
     log_density = np.stack(log_likelihood) - 0.5 * (b / sd_b) ** 2 + (log_weights + 0.5 * nodes**2)[:, None]
     weights = np.exp(log_density - log_density.max(0))
     weights /= weights.sum(0)
@@ -147,14 +171,19 @@ def logistic_posterior(
 
 
 def _posterior_mode(
-    logit: np.ndarray, y: np.ndarray, codes: np.ndarray, n_clusters: int, sd_b: float
+    logit: np.ndarray,
+    y: np.ndarray,
+    codes: np.ndarray,
+    n_clusters: int,
+    sd_b: float,
+    sample_weights: np.ndarray | float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mode of every intercept's posterior and the s.d. that its curvature there implies, (q,) each, by Newton's method."""
     mode = np.zeros(n_clusters)
     for _ in range(MAX_NEWTON_STEPS):
         p = expit(logit + mode[codes])
-        gradient = np.bincount(codes, y - p, n_clusters) - mode / sd_b**2
-        precision = np.bincount(codes, p * (1 - p), n_clusters) + 1 / sd_b**2
+        gradient = np.bincount(codes, sample_weights * (y - p), n_clusters) - mode / sd_b**2
+        precision = np.bincount(codes, sample_weights * (p * (1 - p)), n_clusters) + 1 / sd_b**2
         step = np.clip(gradient / precision, -1, 1)
         mode += step
         if not (np.abs(step) > NEWTON_TOLERANCE).any():
@@ -238,17 +267,17 @@ class MarginalLikelihood(Program):
     def step(self, state: State, batch: Batch) -> Tensor:
         stack = state.stack
 
-        def loss(params, buffers, X, y, codes):
+        def loss(params, buffers, hyper, X, y, codes):
             fixed = stack.call(params, buffers, X, codes).fixed[:, 0]
             Z = one_hot(codes, len(buffers["blup"]), fixed.dtype)
             sd_b = torch.exp(params["log_sd_b"])
             if self.objective.label == "continuous":
                 total = gaussian_nll(y - fixed, Z, sd_b, torch.exp(params["log_sd_e"]))
             else:
-                total = logistic_nll(fixed, y, Z, sd_b, self.nodes, self.log_weights)
+                total = logistic_nll(fixed, y, Z, sd_b, self.nodes, self.log_weights, sample_weights(hyper, y))
             return total / len(y)
 
-        losses = stack.vmap(loss, stack.main.views, stack.buffers, batch.X, batch.y, batch.codes)
+        losses = stack.vmap(loss, stack.main.views, stack.buffers, state.hyper, batch.X, batch.y, batch.codes)
         state.descend(state.main, stack.main.gradient(losses.sum()), batch)
         return losses.detach()
 
@@ -265,18 +294,21 @@ class MarginalLikelihood(Program):
         codes, y = state.pool.codes.cpu().numpy(), state.pool.y.cpu().numpy().astype(np.float64)
         outputs = stack.evaluate(predictions, state.pool.X, state.rows, [codes[r] for r in state.rows])
         sd = {name: t.double().exp().tolist() for name, t in stack.main.detached().items() if name.startswith("log_sd")}
+        of_classes = state.hyper[CLASS_WEIGHTS].cpu().double().numpy() if CLASS_WEIGHTS in state.hyper else None
         for i, (rows, out) in enumerate(zip(state.rows, outputs, strict=True)):
             fixed = out["fixed"][:, 0].astype(np.float64)
             posterior = np.full((2, q), np.nan)  # of a replica that diverged
             if np.isfinite(fixed).all() and all(0 < of_all[i] < math.inf for of_all in sd.values()):
-                posterior = self._posterior(fixed, y[rows], codes[rows], q, *(of_all[i] for of_all in sd.values()))
+                weights = 1.0 if of_classes is None else of_classes[i][y[rows].astype(int)]
+                sds = [of_all[i] for of_all in sd.values()]
+                posterior = self._posterior(fixed, y[rows], codes[rows], q, weights, *sds)
             for name, values in zip(("blup", "blup_sd"), posterior, strict=True):
                 buffers[name][i] = torch.from_numpy(values)
 
-    def _posterior(self, fixed, y, codes, q, sd_b, sd_e=None) -> tuple[np.ndarray, np.ndarray]:
+    def _posterior(self, fixed, y, codes, q, weights, sd_b, sd_e=None) -> tuple[np.ndarray, np.ndarray]:
         if self.objective.label == "continuous":
             return gaussian_posterior(y - fixed, codes, q, sd_b, sd_e)
-        return logistic_posterior(fixed, y, codes, q, sd_b)
+        return logistic_posterior(fixed, y, codes, q, sd_b, weights)
 
 
 class LMMNN(StackMethod):
@@ -298,6 +330,7 @@ class LMMNN(StackMethod):
     """
 
     uses_clusters = True
+    labels = ("binary", "continuous")  # for which it has a likelihood
 
     def __init__(self, *, quadrature_points: int = 5, initial_sd: float = 0.3, **common: object) -> None:
         super().__init__(**common)
@@ -323,8 +356,6 @@ class LMMNN(StackMethod):
 
     def _check_settings(self) -> None:
         problems = Problems(ConfigError, "the settings of LMMNN")
-        if self.label == "multiclass":
-            problems.add("label is 'multiclass'; expected 'binary' or 'continuous', for which it has a likelihood")
         k = self.quadrature_points
         if not isinstance(k, int) or not 2 <= k <= MAX_QUADRATURE_POINTS:
             problems.add(f"quadrature_points is {k!r}; expected a whole number from 2 to {MAX_QUADRATURE_POINTS}")

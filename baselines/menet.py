@@ -16,6 +16,7 @@ What the paper leaves open, or we did not find in it
 - Sigma is a full matrix, as in the paper. Its average over clusters includes the posterior covariances, so that it stays
   positive definite with fewer clusters than slopes and with units that are always 0; a ridge covers rounding. A cluster whose
   labels the slopes separate has finite effects, since its prior is proper; they grow like the logarithm of its size.
+- Class weights (binary labels): they multiply the samples' log likelihoods in both steps, so that both fit the same thing.
 - Whether the gradient of the M-step passes through ``h`` in ``g(X) . u_c``: not stated. We take the whole gradient, that of
   the loss of the mixed prediction, because then the M-step lowers the loss that it is scored on.
 - Length of the M-step. In the paper it trains the network until it fits y minus the random effects, so that the fixed effects
@@ -34,9 +35,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from armed.errors import ConfigError, Problems, did_you_mean
+from armed.errors import ConfigError, Problems
 from armed.layers.random_effects import of_samples
-from armed.losses import Objective, check_hyper
+from armed.losses import CLASS_WEIGHTS, Objective, check_hyper, sample_weights
 from armed.models import MLP
 from armed.models.mixed_effects import MixedOutput
 from armed.programs import Program, State
@@ -179,8 +180,11 @@ class EM(Program):
         design = torch.cat([h, torch.ones_like(fixed)], -1).view(-1, BLOCK, h.shape[-1] + 1)
         q = stack.module.n_clusters
         cell = self._blocks.cluster[part] + q * torch.arange(len(rows), device=rows.device)[:, None]
-        y, offset = pool.y[rows].flatten(0, 1), fixed.reshape(-1, BLOCK)
-        return Cells(design * filled.unsqueeze(-1), y * filled, offset * filled, filled, cell.flatten(), len(rows) * q)
+        y, offset, weight = pool.y[rows].flatten(0, 1), fixed.reshape(-1, BLOCK), filled
+        if CLASS_WEIGHTS in state.hyper:
+            hyper = {CLASS_WEIGHTS: state.hyper[CLASS_WEIGHTS][part]}
+            weight = filled * stack.vmap(sample_weights, hyper, pool.y[rows].flatten(1)).view(-1, BLOCK)
+        return Cells(design * filled.unsqueeze(-1), y * filled, offset * filled, weight, cell.flatten(), len(rows) * q)
 
 
 def _hidden(stack: Stack, params: dict[str, Tensor], X: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,10 +215,11 @@ class MeNet(StackMethod):
     Raises
     ------
     ConfigError
-        On `fit`, if a setting is outside its domain or the labels are multiclass.
+        On `fit`, if a setting is outside its domain.
     """
 
     uses_clusters = True
+    labels = ("binary", "continuous")  # for which it has an E-step
 
     def __init__(self, *, em_rounds: int = 10, prior_sd: float = 0.3, center: bool = True, **common: object) -> None:
         super().__init__(**common)
@@ -230,12 +235,6 @@ class MeNet(StackMethod):
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
         problems = Problems(ConfigError, "the settings of MeNet")
-        if self.label not in ("binary", "continuous"):
-            known = ("binary", "continuous")
-            hint = "; for more classes take armed or cluster_input" if self.label == "multiclass" else ""
-            problems.add(
-                f"label is '{self.label}'; expected binary or continuous{hint}.{did_you_mean(self.label, known)}"
-            )
         if not isinstance(self.em_rounds, int) or self.em_rounds < 1:
             problems.add(f"em_rounds is {self.em_rounds!r}; expected a whole number of at least 1")
         check_hyper({"prior_sd": self.prior_sd}, problems)

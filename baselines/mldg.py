@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from armed.errors import ConfigError, Problems
-from armed.losses import Objective, check_hyper
+from armed.losses import CLASS_WEIGHTS, Objective, check_hyper
 from armed.models import MixedEffects
 from armed.programs import Program
 from armed.stack_method import StackMethod
@@ -108,8 +108,13 @@ class MetaProgram(Program):
         The mean over all pairs of a prediction and a label is the cross-entropy with the mean label for target. What is left
         of single labels comes through the meta-test samples, which are few: in their mean a label has the weight 1 / n.
         """
-        y = y.mean().expand(y.shape) if self.label_defect else y
-        return self.objective.supervised(prediction, y, hyper)
+        if not self.label_defect:
+            return self.objective.supervised(prediction, y, hyper)
+        if CLASS_WEIGHTS in hyper:  # the weight goes with the label of a pair
+            of_all = (self.objective.supervised(prediction, torch.full_like(y, label), hyper) for label in (0.0, 1.0))
+            negative, positive = of_all
+            return (1 - y.mean()) * negative + y.mean() * positive
+        return self.objective.supervised(prediction, y.mean().expand(y.shape), hyper)
 
 
 class MLDG(StackMethod):
@@ -122,7 +127,9 @@ class MLDG(StackMethod):
     meta_weight : float
         Weight of the meta-test loss; not stated in the paper, we take 1 as Li et al. do.
     samples_per_cluster, meta_test_clusters : int
-        Samples of each cluster in a step, and clusters held out in it (authors' code: 4 and 1).
+        Samples of each cluster in a step, and clusters held out in it (authors' code: 4 and 1). Every cluster has as many
+        samples in an epoch as the largest, so that rows of small clusters count more often; one of fewer rows than this has
+        some of them twice in a step. In folds where a cluster has no rows, another one's samples stand in for it.
     order : {"second", "first"}
         Whether to differentiate through the inner step. The authors' code is in effect first-order.
     label_defect : bool

@@ -74,8 +74,8 @@ class Cells:
         (N, B, F), g(X).
     y, offset : Tensor
         (N, B) labels and fixed effects predictions.
-    filled : Tensor
-        (N, B) 1.0 or 0.0.
+    weight : Tensor
+        (N, B) of the samples in the likelihood of binary labels; 0 where unfilled.
     cell : Tensor
         (N,) which cell a block belongs to.
     size : int
@@ -85,7 +85,7 @@ class Cells:
     design: Tensor
     y: Tensor
     offset: Tensor
-    filled: Tensor
+    weight: Tensor
     cell: Tensor
     size: int
 
@@ -176,9 +176,9 @@ def _log_posterior(cells: Cells, precision: Tensor, effects: Tensor) -> tuple[Te
     """Negative log posterior (C,) up to a constant, its gradient (C, F) and its Hessian (C, F, F)."""
     logit = cells.offset + cells.random(effects)
     p = torch.sigmoid(logit)
-    loss = ((F.softplus(logit) - cells.y * logit) * cells.filled).sum(1)
-    weighted = cells.design * (p * (1 - p)).unsqueeze(-1)
-    gradient = ((p - cells.y).unsqueeze(1) @ cells.design).squeeze(1)
+    loss = ((F.softplus(logit) - cells.y * logit) * cells.weight).sum(1)
+    weighted = cells.design * (p * (1 - p) * cells.weight).unsqueeze(-1)
+    gradient = (((p - cells.y) * cells.weight).unsqueeze(1) @ cells.design).squeeze(1)
     loss, gradient, hessian = cells.sum(loss, gradient, weighted.mT @ cells.design)
     pull = (precision @ effects.unsqueeze(-1)).squeeze(-1)
     return loss + (effects * pull).sum(1) / 2, gradient + pull, hessian + precision

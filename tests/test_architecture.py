@@ -34,7 +34,7 @@ STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "stack", "optim
 TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
-TABLES |= {"subject_bootstrap", "associations", "data"}
+TABLES |= {"bootstrap", "associations", "data"}
 SHOWING = TABLES | {"config", "plotting", "findings", "tables", "clinical_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "comparison": TABLES,
     "intervals": set(),
     "weighted_metrics": {"cells", "metrics"},
-    "subject_bootstrap": TABLES,
+    "bootstrap": TABLES,
     "associations": TABLES,
     "data": {"errors", "files", "registry", "reproducibility", "data"},
     "layers": {"errors", "layers"},
@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "epochs": STACKS,
     "compiled": STACKS | {"epochs", "step_cache"},
     "engines": STACKS | {"epochs", "compiled"},
-    "loop": STACKS | {"epochs"},
+    "loop": STACKS | {"epochs", "cells"},
     "training": TRAINING,
     "method": RECORDS | {"data"},
     "stack_method": TRAINING | {"method"},

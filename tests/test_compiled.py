@@ -13,6 +13,7 @@ from torch import nn
 
 import armed
 from armed import compiled, engines, registry
+from armed.data.clustered import ClusteredData
 from armed.errors import ConfigError, UnsupportedLayerError
 from armed.methods import ARMED
 from armed.models import MixedEffects
@@ -63,6 +64,23 @@ def test_twenty_steps_of_each_method(name):
     eager, fast = (method(engine=e, **settings).fit(DATA, ragged_splits()) for e in ("eager", "compiled"))
     close(eager.stack_.state(), fast.stack_.state())
     np.testing.assert_allclose(eager.history_["loss"], fast.history_["loss"], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_class_weights(name):
+    """Of each replica's own fold, in steps that were compiled for other weights too."""
+    method = registry.load(registry.model(name).method)
+    n_classes = 3 if "multiclass" in method.labels else 2
+    data = ClusteredData(DATA.X, np.arange(len(DATA)) % 5 % n_classes, DATA.clusters)
+    settings = {"label": "multiclass" if n_classes == 3 else "binary", "stack_size": 8, **METHODS[name]}
+    found = {}
+    for weights in ("balanced", (1.0,) * n_classes):
+        settings["training"] = vars(TWENTY_STEPS) | {"class_weights": weights}
+        eager, fast = (method(engine=e, **settings).fit(data, ragged_splits()) for e in ("eager", "compiled"))
+        close(eager.stack_.state(), fast.stack_.state())
+        found[weights] = fast.history_["loss"].to_numpy()
+    assert (found["balanced"] != found[(1.0,) * n_classes]).all()
 
 
 @pytest.mark.slow
@@ -211,7 +229,7 @@ class TestStructure:
     """A step is found again, without tracing, only for what gives the same graph."""
 
     @staticmethod
-    def of(factory, **settings) -> str | None:
+    def of(factory, hyper: dict | None = None) -> str | None:
         from armed.epochs import draw_epoch
         from armed.optimisers import Adam
         from armed.programs import Program, State
@@ -221,9 +239,13 @@ class TestStructure:
         rate = torch.full((2,), 0.01)
         adam = [Adam(p, rate) if p else None for p in (stack.main, stack.adversary)]
         pool, codes = Pool.of(DATA.X, DATA.y, DATA.codes(DATA.levels)), DATA.codes(DATA.levels)
-        state = State(stack, *adam, {}, torch.ones(2, dtype=torch.bool), pool, [np.arange(40)] * 2, [0, 1])
-        program = Program(armed.Objective(**settings))
+        state = State(stack, *adam, hyper or {}, torch.ones(2, dtype=torch.bool), pool, [np.arange(40)] * 2, [0, 1])
+        program = Program(armed.Objective())
         return compiled._structure(state, program, draw_epoch(state, program, 8, codes, 0))
+
+    def test_class_weights_are_data(self):
+        one, other = (self.of(network, {"class_weights": torch.full((2, 2), w)}) for w in (0.3, 0.7))
+        assert one == other is not None
 
     def test_other_weights_have_the_same(self):
         assert self.of(network) == self.of(network) is not None
@@ -237,10 +259,11 @@ class TestStructure:
             (lambda: network((4, 4, 5)), {}),
             (lambda: network(slopes="hidden.1"), {}),
             (normalised, {}),
-            (network, {"class_weights": (1.0, 2.0)}),
+            (network, {"hyper": {"class_weights": torch.ones(2, 3)}}),
         ],
     )
     def test_others_differ(self, factory, settings):
+        assert self.of(network, hyper={"class_weights": torch.ones(2, 2)}) != self.of(factory, **settings)
         assert self.of(network) != self.of(factory, **settings)
 
     def test_a_setting_that_its_text_does_not_show(self):

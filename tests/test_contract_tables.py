@@ -144,24 +144,43 @@ LABELS = [
     for label in ("multiclass", "continuous")
     if not registry.model(m).weights_from and m != "armed_no_adversary"
 ]
-# Which models have no likelihood for which labels.
-BINARY_ONLY = {
-    ("mixed_logit", "continuous"),
-    *((m, "multiclass") for m in ("mixed_logit", "mixedlm", "menet", "lmmnn")),
-}
+
+
+def test_which_labels_a_method_takes():
+    """Those that it has a likelihood for."""
+    without = {"mixed_logit": {"multiclass", "continuous"}, "mixedlm": {"multiclass"}}
+    without |= {"menet": {"multiclass"}, "lmmnn": {"multiclass"}}
+    for m in MODELS:
+        known = registry.load(registry.model(m).method).labels
+        assert {"binary", "multiclass", "continuous"} - set(known) == without.get(m, set())
+
+
+def test_a_misspelt_kind_of_label(name):
+    with pytest.raises(ConfigError, match=r"label is 'binry', but .* Did you mean 'binary'"):
+        create(name, label="binry")
 
 
 @pytest.mark.parametrize(("name", "label"), LABELS)
 def test_other_kinds_of_labels(name, label):
-    data = simulated(label)
-    method = create(name, label=label)
-    if (name, label) in BINARY_ONLY:
-        with pytest.raises(ConfigError, match=f"label is '{label}'"):
-            method.fit(data, splits(), [0])
+    data, known = simulated(label), registry.load(registry.model(name).method).labels
+    if label not in known:
+        with pytest.raises(ConfigError, match=f"label is '{label}', but .* takes {' or '.join(known)} labels only"):
+            create(name, label=label)
         return
+    method = create(name, label=label)
     p = method.fit(data, splits(), [0]).predict(data, new_clusters="population")
     assert p.mixed.shape == p.fixed.shape == ((2 * len(data), 3) if label == "multiclass" else (2 * len(data),))
     assert np.isfinite(p.mixed).all()
     table = method.random_effects_
     if table is not None and label == "multiclass":
         assert {f.rsplit("->", 1)[1] for f in table["feature"]} == {"0", "1", "2"}
+
+
+def test_the_registry_tells_the_kinds_of_labels(name):
+    """And the class refuses the others."""
+    entry = registry.model(name)
+    cls = registry.load(entry.method)
+    assert entry.kinds == cls.labels
+    for label in set(registry.LABELS) - set(entry.kinds):
+        with pytest.raises(ConfigError, match=label):
+            cls(study="contract", label=label).fit(SEEN, splits())

@@ -122,8 +122,11 @@ class TestCodeRuns:
         assert result.attempted and not result.failed
 
     @pytest.mark.parametrize("path", [p for p in DOCUMENTS if blocks(p, "yaml")], ids=name)
-    def test_settings_are_valid_overlays(self, path, tmp_path):
+    def test_settings_are_valid_overlays(self, path, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         for block in blocks(path, "yaml"):
+            for table in re.findall(r"path: (\S+\.csv)", block.text):  # of the reader's own
+                (tmp_path / table).touch()
             overlay = tmp_path / "overlay.yaml"
             overlay.write_text(block.text, encoding="utf-8")
             configuration.check(configuration.load([DEFAULT, overlay]))
@@ -159,6 +162,7 @@ class TestNames:
 
     def test_config_keys(self, path):
         config = configuration.load(DEFAULT)
+        config["studies"]["own"] = config["own_study"]
         keys = [key for s in spans(path) for key in expanded(s)]
         keys = [k for k in keys if re.fullmatch(rf"({'|'.join(config)})(\.[\w*]+)+(?<!\.parquet)", k)]
         assert not [k for k in keys if not self.is_key(k.split("."), config)]
@@ -217,12 +221,14 @@ class TestTablesOfTheDocuments:
 
     def test_metrics(self):
         scored = {m for study in registry.STUDIES.values() for m in study.metrics}
+        scored |= {m for metrics in registry.METRICS_OF_KIND.values() for m in metrics}  # of studies of the user's own
         scored |= {"z_accuracy", "adversary_accuracy", "probe_rank"}  # of the prediction job, not of predictions
+        scored |= {"slope_recovery", "slope_ratio", "intercept_recovery", "feature_recovery"}  # of the truth
         assert {row[0].strip("`") for row in rows(section(self.RESULTS, "Metrics"))} == scored
 
     def test_variants(self):
         told = {row[1].strip("`") for row in rows(section(self.RESULTS, "Models and variants"))}
-        told |= {"resampled", registry.TUNED}
+        told |= {"resampled", registry.REFERENCE_PROTOCOL, registry.TUNED}
         config = configuration.load(DEFAULT)["studies"]
         there = {v for s in config for m in config[s]["variants"].values() for v in m}
         assert told == there | {registry.TUNED} | {v for s in registry.STUDIES.values() for v in s.data_variants} - {
@@ -261,8 +267,8 @@ npz, splits, run = Path("data.npz"), Path("splits.parquet"), Path("run")
 data.prepare(config.data_settings(given, study), [], npz)
 data.split(config.split_settings(given, study), npz, splits)
 fit.fit(settings, "", npz, splits, run, Path("checkpoints"), device="cpu", stack_size=256)
-tables = ["predictions", "metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "boundaries"]
-predict.predict(settings, "simulated", npz, splits, run, None, {t: Path(t) for t in tables}, 1)
+tables = ["predictions", "metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "draws", "boundaries"]
+predict.predict(settings, "simulated", npz, splits, run, None, {t: Path(t) for t in tables}, 1, 200)
 metrics = results.read("metrics", "metrics")
 assert set(metrics["partition"]) == {"seen", "unseen"}, metrics
 print(config.__file__, settings["variants"]["main"])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from tiny_training import DATA, assert_same, network, only, ragged_splits
 from torch import nn
 
+from armed import loop
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.loop import EarlyStopping
-from armed.stack import Stack
+from armed.losses import Objective
+from armed.programs import Program
+from armed.stack import Pool, Stack
 from armed.training import Training, fit_stack
 
 STOPPING = Training(epochs=20, batch_size=8, learning_rate=0.02, patience=3)
@@ -87,6 +93,30 @@ def test_precision_recall_without_positives_is_undefined_not_zero():
         network, DATA, Splits((fold,)), training=Training(epochs=6, batch_size=8, patience=2, monitor="auprc")
     )
     assert found.history["validation"].isna().all() and len(found.history) == 6
+
+
+def test_scores_of_many_replicas_are_those_of_scikit_learn():
+    """With ties, replicas of few rows, without positives, without rows, and with outputs that are not finite."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(300) < 0.3).astype(int)
+    lengths = [0, 1, 40, 40, 3, *rng.integers(1, 60, 30)]
+    rows = [rng.choice(300, n, replace=False) for n in lengths]
+    rows[4] = np.flatnonzero(y == 0)[:3]
+    outputs = [{"mixed": np.round(rng.normal(size=(n, 1)), 1).astype(np.float32)} for n in lengths]
+    outputs[3]["mixed"][5] = np.inf
+    stack = SimpleNamespace(evaluate=lambda *_: outputs)
+    state = SimpleNamespace(stack=stack, pool=Pool.of(np.zeros((300, 1)), y, np.zeros(300)))
+    folds = [SimpleNamespace(validation=r) for r in rows]
+    for monitor in ("auprc", "loss"):
+        found = loop._validation_scores(state, Program(Objective()), folds, np.zeros(300, int), monitor)
+        for i, (r, out) in enumerate(zip(rows, outputs, strict=True)):
+            logits = out["mixed"][:, 0].astype(float)
+            if not len(r) or not np.isfinite(logits).all() or (monitor == "auprc" and not y[r].any()):
+                assert np.isnan(found[i])
+            elif monitor == "auprc":
+                assert found[i] == pytest.approx(average_precision_score(y[r], logits), abs=1e-12)
+            else:
+                assert found[i] == pytest.approx(np.logaddexp(0, (1 - 2 * y[r]) * logits).mean(), rel=1e-5)
 
 
 def test_early_stopping_ignores_undefined_scores():

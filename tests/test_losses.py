@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
 from armed.errors import ConfigError, Problems
-from armed.losses import Objective, check_hyper, cross_entropy, label_loss
+from armed.losses import Objective, check_hyper, class_weights, cross_entropy, label_loss, sample_weights
 
 FEW = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -65,20 +65,37 @@ def test_extreme_logits_have_finite_losses_and_gradients():
 
 def test_objective_averages_and_weights_classes():
     hyper = {"residual_sd": torch.tensor(1.0)}
+    weights = {"class_weights": torch.tensor([0.7, 0.3])}
     logits, y = draws(0), torch.tensor([0.0, 1, 1, 0, 1, 1, 1])
     each = label_loss("binary", logits, y)
     torch.testing.assert_close(Objective().supervised(logits, y, hyper), each.mean())
-    weighted = Objective(class_weights=(0.7, 0.3)).supervised(logits, y, hyper)
-    torch.testing.assert_close(weighted, (each * torch.where(y == 1, 0.3, 0.7)).mean())
+    weighted = Objective().supervised(logits, y, hyper | weights)
+    torch.testing.assert_close(weighted, (each * torch.where(y == 1, 0.3, 0.7)).mean())  # not divided by their sum
 
 
-def test_class_weights_work_for_stacks():
-    hyper = {"residual_sd": torch.ones(4)}
+def test_balanced_weights_are_one_minus_the_frequency():
+    y = np.repeat([0, 1, 2], [5, 3, 2])
+    np.testing.assert_allclose(class_weights("balanced", y, 4), [0.5, 0.7, 0.8, 1.0])  # none of the fourth class
+    np.testing.assert_allclose(class_weights((2, 1, 0), y, 3), [2, 1, 0])
+
+
+def test_weights_of_samples():
+    y = torch.tensor([0.0, 1.0, 0.25])
+    assert sample_weights({}, y) is None
+    hyper = {"class_weights": torch.tensor([0.73, 0.27])}
+    torch.testing.assert_close(sample_weights(hyper, y), torch.tensor([0.73, 0.27, 0.615]))  # a smoothed label: between
+    hyper = {"class_weights": torch.tensor([0.1, 0.2, 0.3])}
+    assert torch.equal(sample_weights(hyper, torch.tensor([2.0, 0.0])), torch.tensor([0.3, 0.1]))
+
+
+def test_class_weights_are_each_replicas_own():
+    own = torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [0.5, 0.0, 2.0], [3.0, 2.0, 1.0]])
+    hyper = {"residual_sd": torch.ones(4), "class_weights": own}
     logits = draws(0, 20, 3).view(4, 5, 3)
     y = torch.arange(20).view(4, 5) % 3
-    objective = Objective("multiclass", class_weights=(1.0, 2.0, 3.0))
+    objective = Objective("multiclass")
     got = torch.vmap(lambda p, t, h: objective.supervised(p, t, h))(logits, y.float(), hyper)
-    weight = torch.tensor([1.0, 2.0, 3.0])[y]
+    weight = own.gather(1, y)
     torch.testing.assert_close(got, (F.cross_entropy(logits.mT, y, reduction="none") * weight).mean(1))
 
 

@@ -45,7 +45,9 @@ def own(config, monkeypatch):
     def declare(kind):
         config = clinical_config()
         config["studies"][OWN] = config["own_study"]
-        entry = registry.Study(OWN, "Own", "own", "armed.data.own_table:make", ("seen",), ("mse",), kind=kind, raw="own")
+        entry = registry.Study(
+            OWN, "Own", "own", "armed.data.own_table:make", ("seen",), ("mse",), kind=kind, raw="own"
+        )
         monkeypatch.setitem(registry.STUDIES, OWN, replace(entry, metrics=registry.METRICS_OF_KIND[kind]))
         return config
 

@@ -86,6 +86,7 @@ def test_methods_with_steps_of_their_own_continue_too(monkeypatch, tmp_path):
 
 OTHERS = {
     "learning rate": {"training": Training(epochs=4, batch_size=8, learning_rate=0.1)},
+    "class weights": {"training": Training(epochs=4, batch_size=8, class_weights="balanced")},
     "epochs": {"training": Training(epochs=6, batch_size=8)},
     "loss weights": {"objective": armed.Objective(lambda_K=0.1)},
     "hyperparameters": {"hyper": {"lambda_F": [0.0]}},

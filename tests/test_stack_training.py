@@ -26,14 +26,15 @@ STACK_MODELS = {
 
 
 def alone_and_stacked(
-    method, settings: dict, epochs: int, *, stack_size: int = 256, patience: int | None = None
+    method, settings: dict, epochs: int, *, stack_size: int = 256, patience: int | None = None, **training: object
 ) -> None:
     """Train a replica alone, and with 32 others in stacks cut and ordered in another way.
 
     Stacks are filled up to whole multiples of 32 replicas, so it takes more than 32 to make another shape.
     """
     splits = ragged_splits(11, validation=patience is not None)
-    common = {"training": {"epochs": epochs, "batch_size": 4, "patience": patience}, "engine": "eager", **settings}
+    training |= {"epochs": epochs, "batch_size": 4, "patience": patience}
+    common = {"training": training, "engine": "eager", **settings}
     backwards = Splits(splits.folds[::-1])
     stacked = method(stack_size=stack_size, **common).fit(DATA, backwards)
     single = method(**common).fit(DATA, only(splits, 0, 0))  # the smallest fold: it waits for others in each epoch
@@ -61,6 +62,14 @@ def test_a_replica_in_a_stack_is_the_replica_alone_after_1000_steps(name):
 @pytest.mark.parametrize("name", ["armed", "lmmnn", "menet"])
 def test_a_replica_that_stops_early_is_the_replica_alone(name):
     alone_and_stacked(registry.load(registry.model(name).method), {}, 12, stack_size=7, patience=2)
+
+
+@pytest.mark.parametrize("name", [m for m in TRAINED if m != "armed_no_adversary"])
+def test_a_replica_with_class_weights_of_its_own_is_the_replica_alone(name):
+    """Of its own training rows, with precision and recall to stop it; random slopes on the input where there are any."""
+    settings = {"slopes": "input", "adversary_units": (8, 8, 4)} if name == "armed" else {}
+    more = {"patience": 2, "class_weights": "balanced", "monitor": "auprc"}
+    alone_and_stacked(registry.load(registry.model(name).method), settings, 6, stack_size=7, **more)
 
 
 def test_running_statistics_are_each_replicas_own():
@@ -144,3 +153,19 @@ def test_meta_learning_with_a_cluster_absent_from_one_fold():
     for batch in codes[batches]:
         assert set(batch) == {0, 1, 3} and len(batch) == 4 * n_test
         assert not set(batch[-n_test:]) & set(batch[:-n_test])  # meta-test clusters are in no meta-train part
+
+
+def test_meta_learning_with_clusters_of_very_few_rows():
+    from baselines.mldg import MLDG
+
+    codes = DATA.codes(DATA.levels)
+    rows = np.r_[np.flatnonzero(codes == 0), np.flatnonzero(codes == 1)[:1], np.flatnonzero(codes == 2)[:3]]
+    batches = MLDG().program().batches(np.random.default_rng(0), rows, codes, 32)
+    assert batches.shape == (
+        8,
+        4 * 4,
+    )  # 31 rows of the largest cluster, 4 in a step; of the absent cluster others stand in
+    assert set(batches.ravel()) == set(rows)
+    for batch in batches:
+        counts = np.bincount(codes[batch], minlength=4)
+        assert counts[:3].min() >= 4 and counts[3] == 0 and counts.sum() == 16

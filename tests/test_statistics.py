@@ -18,9 +18,9 @@ from armed.statistics import (
     Values,
     cluster_bootstrap,
     corrected_t,
+    draws_interval,
     estimate,
     paper_interval,
-    subject_interval,
     summarise,
     t_interval,
 )
@@ -266,7 +266,7 @@ def test_draws_of_subjects_go_before_clusters_and_are_not_warned_of(caplog):
 def test_draws_of_subjects_count_the_luck_of_training_as_well():
     values = 0.7 + noise(12, 1, sd=0.03) + np.zeros((12, 4))
     draws = noise(20000, seed=1, sd=0.02)
-    found = subject_interval(draws, values_of(values), 0, Settings())
+    found = draws_interval(draws, values_of(values), 0, Settings())
     sd = math.sqrt(draws.var() + values.var() / 12)
     assert found.mean == pytest.approx(values.mean())
     assert found.ci_high - found.ci_low == pytest.approx(2 * 1.96 * sd, rel=0.04)
@@ -276,11 +276,11 @@ def test_draws_of_subjects_count_the_luck_of_training_as_well():
 def test_undefined_draws_are_left_out_unless_they_are_most():
     values, draws = values_of([[0.7, 0.7]]), noise(2000, sd=0.02)
     draws[:500] = np.nan
-    found = subject_interval(draws, values, 0, Settings())
+    found = draws_interval(draws, values, 0, Settings())
     expected = np.quantile(draws[500:] - draws[500:].mean(), [0.025, 0.975])
     assert found[1:3] == pytest.approx(0.7 + expected)
     draws[:1500] = np.nan
-    assert np.isnan(subject_interval(draws, values, 0, Settings())[1:]).all()
+    assert np.isnan(draws_interval(draws, values, 0, Settings())[1:]).all()
 
 
 def test_draws_serve_metrics_with_one_value_per_seed_but_not_studies_with_a_dataset_per_seed():

@@ -194,6 +194,77 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_batches():
     assert found.history["loss"][0] == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_class_weights_multiply_the_label_losses():
+    """With a network that hardly moves: the losses of mixed and fixed prediction, not the KL; weights of each fold's rows."""
+    folds = ragged_splits(1).folds
+    objective = armed.Objective(lambda_F=0.7, lambda_K=0.01)
+
+    def start() -> MixedEffects:
+        model = MixedEffects(MLP(2), len(SIZES), [armed.RandomIntercept(init_scale=0.3)])
+        with torch.no_grad():
+            model.effects[0].raw_scale.fill_(-30.0)  # no posterior noise
+        return model
+
+    training = Training(epochs=1, batch_size=8, learning_rate=1e-30, class_weights="balanced")
+    found = fit_stack(start, DATA, Splits(folds), objective=objective, training=training)
+    for r, f in enumerate(folds):
+        ids = shuffled_batches(np.random.default_rng([derive_seed("train", "", 0, r), 0]), f.train, 8).ravel()
+        X, y, codes = (torch.as_tensor(a[ids]) for a in (DATA.X, DATA.y, DATA.codes(DATA.levels)))
+        share = DATA.y[f.train].mean()
+        weights = torch.where(y == 1, 1 - share, share).float()
+        with torch.no_grad():
+            out = found.stack.replica(r)(X.float(), codes)
+            mixed, fixed = (
+                nn.functional.binary_cross_entropy_with_logits(o[:, 0], y.float(), weights)
+                for o in (out.mixed, out.fixed)
+            )
+        expected = mixed + 0.7 * fixed + 0.01 * out.kl
+        assert found.history["loss"][r] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_equal_class_weights_of_one_are_none():
+    training = {"epochs": 3, "batch_size": 8}
+    fits = [
+        fit_stack(network, DATA, ragged_splits(1), training=Training(**training, class_weights=w)).stack.state()
+        for w in ("none", (1, 1), (1, 3.0))
+    ]
+    assert_same(fits[0], 0, fits[1], 0)
+    assert not torch.equal(fits[0]["net.output.weight"][0], fits[2]["net.output.weight"][0])
+
+
+def test_meta_learning_with_its_defect_weighs_the_labels_of_pairs():
+    from baselines.mldg import MLDG
+
+    prediction, y = torch.tensor([[0.3], [-1.2], [2.0]]), torch.tensor([1.0, 0.0, 0.0])
+    hyper = {"residual_sd": torch.tensor(1.0), "class_weights": torch.tensor([0.4, 0.6])}
+    pairs = nn.functional.binary_cross_entropy_with_logits(
+        prediction.expand(3, 3), y.expand(3, 3), torch.tensor([0.6, 0.4, 0.4]).expand(3, 3)
+    )
+    torch.testing.assert_close(MLDG(label_defect=True).program().label_loss(prediction, y, hyper), pairs)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("balancd", "class_weights is 'balancd'; expected one of none, balanced.*Did you mean 'balanced'"),
+        (None, "class_weights is None; expected one of none, balanced, or a number for each class"),
+        ((), r"class_weights is \(\)"),
+        ((1.0, -1.0), "the weight of class 1 is -1.0; expected a finite number of at least 0"),
+    ],
+)
+def test_class_weights_that_are_none(weights, message):
+    with pytest.raises(ConfigError, match=message):
+        Training(class_weights=weights)
+
+
+def test_class_weights_are_for_the_classes_there_are():
+    splits, weighted = ragged_splits(1), Training(epochs=1, class_weights="balanced")
+    with pytest.raises(DataError, match="class_weights='balanced' is for class labels, not for continuous ones"):
+        fit_stack(network, continuous(), splits, objective=armed.Objective("continuous"), training=weighted)
+    with pytest.raises(DataError, match="class_weights has 3 numbers; expected one for each of 2 classes"):
+        fit_stack(network, DATA, splits, training=Training(epochs=1, class_weights=(1, 2, 3)))
+
+
 def test_settings_are_checked():
     with pytest.raises(ConfigError, match="5 problems") as caught:
         Training(epochs=0, batch_size=2.5, learning_rate=-1, patience=0, monitor="accuracy")

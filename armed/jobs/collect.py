@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from armed import config as configuration
 from armed import registry, results
 from armed.associations import deconfounding_shares
 from armed.comparison import compare, paired_tests, read_published
@@ -34,9 +35,7 @@ def summarise_all(
     tables: Mapping[str, Path],
     published: Path,
     out: Mapping[str, Path],
-    *,
     draws: Sequence[Path] = (),
-    references: Mapping[str, str] | None = None,
 ) -> None:
     """Write summary, comparison, paired tests and deconfounding shares.
 
@@ -52,8 +51,6 @@ def summarise_all(
         summary, comparison, paired_tests, deconfounding: files to write.
     draws : sequence of Path
         Tables `draws` of single models, where there are any.
-    references : mapping of str to str, optional
-        Studies whose models are compared with another one than ``conventional``, and with which.
     """
     settings = Settings.from_config(config)
     metrics = results.read("metrics", tables["metrics"])
@@ -63,7 +60,7 @@ def summarise_all(
     results.write("summary", summary, out["summary"])
     comparison = compare(summary, read_published(published), settings, other_data=other_data(config))
     results.write("comparison", comparison, out["comparison"])
-    tests = paired_tests(metrics, cluster_metrics, settings, references=references, draws=drawn)
+    tests = paired_tests(metrics, cluster_metrics, settings, references=references(config), draws=drawn)
     results.write("paired_tests", tests, out["paired_tests"])
     importance = results.read("importance", tables["importance"])
     probes = importance.loc[importance["feature"].map(is_probe).astype(bool), ["study", "feature"]]
@@ -78,6 +75,15 @@ def read_draws(paths: Sequence[Path]) -> pd.DataFrame:
     """Put the tables `draws` of single models together; most have no rows."""
     frames = [frame for path in paths if len(frame := results.read("draws", path))]
     return pd.concat(frames, ignore_index=True) if frames else results.empty("draws")
+
+
+def references(config: Mapping) -> dict[str, str]:
+    """Studies whose models are compared with another one than ``conventional``: with `mixedlm` where labels are continuous."""
+    return {
+        study: "mixedlm"
+        for study in configuration.selected_studies(config)
+        if registry.study(study).kind == "continuous" and "mixedlm" in config["run"]["models"]
+    }
 
 
 def other_data(config: Mapping) -> set[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from armed import registry, results
+from armed.bootstrap import draws_of_model, unit_drawn
 from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.study import StudyData, is_probe
@@ -23,13 +24,16 @@ from armed.jobs.trained import Names, Trained
 from armed.method import Method
 from armed.schemas import table as schema
 from armed.scoring import score
+from armed.statistics import RESAMPLED
 
 log = logging.getLogger(__name__)
 # Kept for every cluster. All metrics would make the table ten times larger; they are kept only for unseen clusters that all
-# seeds share, whose intervals are over clusters.
-CLUSTER_METRICS = ("accuracy", "auroc", "within_cluster_auroc")
+# seeds share, where intervals are made of the metrics of single clusters. Clusters of a few samples hold seldom both classes.
+CLUSTER_METRICS = ("accuracy", "auroc", "within_cluster_auroc", "mse")
+SMALL_CLUSTER_METRICS = ("accuracy", "within_cluster_auroc", "mse")
 GRID_POINTS = 80
 SEEDS_AT_ONCE = 10  # bounds memory
+KEPT_TABLES = ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects")
 
 
 def predict(
@@ -41,6 +45,7 @@ def predict(
     inference: Path | None,
     out: Mapping[str, Path],
     unseen_seeds: int,
+    draws: int,
 ) -> None:
     """Predict, score, and read off importance, random effects and decision boundaries.
 
@@ -57,9 +62,11 @@ def predict(
     inference : Path or None
         Folder of the study's Z-predictor, for models that infer clusters.
     out : mapping
-        Files to write: predictions, metrics, cluster_metrics, thresholds, importance, random_effects, boundaries.
+        Files to write: predictions, metrics, cluster_metrics, thresholds, importance, random_effects, draws, boundaries.
     unseen_seeds : int
         Seeds whose unseen-cluster predictions are kept in the predictions file; all are scored.
+    draws : int
+        Bootstrap draws where clusters are few or small (`armed.bootstrap`).
     """
     set_torch_threads(settings.get("torch_threads"))
     study, entry = registry.study(settings["study"]), registry.model(settings["model"])
@@ -68,19 +75,27 @@ def predict(
     for name, trained in job.trained().items():
         log.info("Predicting with %s, variant %s.", entry.id, name)
         for each in trained:
-            effects = each.method.random_effects_
-            if effects is not None:
-                tables["random_effects"].append(each.numbered(effects).assign(variant=name))
+            if (effects := each.random_effects()) is not None:
+                # Of datasets drawn anew beside the study's own, a few will do.
+                kept = effects["seed"] < unseen_seeds if name == RESAMPLED else slice(None)
+                tables["random_effects"].append(effects[kept].assign(variant=name))
         if name == "main" and study.id in registry.SPIRALS:
             grid = boundary_grid(trained[0].method, trained[0].parts["seen"])
             tables["boundaries"].append(grid.assign(variant=name))
         seeds = sorted({seed for each in trained for seed in each.folds.seeds})
+        scored: dict[str, list[pd.DataFrame]] = defaultdict(list)
         for some in batched(seeds, SEEDS_AT_ONCE):
             for table, frame in _score(job, name, [each.of_seeds(some) for each in trained], unseen_seeds).items():
-                tables[table].append(frame)
-    for name in ("metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "predictions"):
+                scored[table].append(frame)
+        if "to_draw" in scored:
+            scored["draws"].append(
+                _draws(job, pd.concat(scored.pop("to_draw")), pd.concat(scored["thresholds"]), draws)
+            )
+        for table, frames in scored.items():
+            tables[table] += frames
+    for name in (*KEPT_TABLES, "predictions", "draws"):
         table = pd.concat(tables[name], ignore_index=True) if tables[name] else results.empty(name)
-        if name != "predictions":
+        if name in KEPT_TABLES:
             # In the order of the key, which does not depend on how many seeds were done at once.
             table = table.assign(study=study.id, model=entry.id).sort_values(list(schema(name).key), kind="stable")
         results.write(name, table, out[name])
@@ -129,13 +144,17 @@ def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -
     study = job.study
     predictions = pd.concat([t.predictions(study.partitions, job.names, variant) for t in trained], ignore_index=True)
     thresholds = pd.concat([t.thresholds(study.threshold) for t in trained]).assign(variant=variant)
-    shared = all(t.shares_unseen_clusters() for t in trained)
+    shared = all(t.has_one_dataset() for t in trained)
+    unseen = predictions[predictions["partition"] == "unseen"]
+    unit = unit_drawn(unseen["cluster"].nunique(), unseen["subject"].nunique()) if shared else None
+    kept = SMALL_CLUSTER_METRICS if unit == "cluster" else CLUSTER_METRICS
+    # Where all metrics are wanted of some clusters they are computed for all.
+    by_cluster = None if shared and unit is None else kept
     scores = score(
         predictions,
         study.metrics,
         None if study.threshold == "constant" else thresholds,
-        # Where all metrics are wanted of some clusters they are computed for all.
-        by_cluster=None if shared else CLUSTER_METRICS,
+        by_cluster=by_cluster,
         **{"source": job.source, "study": study.id, "model": job.model.id},
     )
     found = {"thresholds": thresholds}
@@ -147,13 +166,27 @@ def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -
     notes = {key: note for t in trained for key, note in t.notes().items()}
     metrics = [scores.metrics, *(e.assign(source=job.source, variant=variant) for e in extra)]
     found["metrics"] = _with_notes(pd.concat(metrics), notes)
-    by_cluster = scores.cluster_metrics
-    kept = by_cluster["metric"].isin(CLUSTER_METRICS)
+    rows = scores.cluster_metrics
+    wanted = rows["metric"].isin(kept)
+    if by_cluster is None:
+        wanted |= rows["partition"].str.startswith("unseen")
+    found["cluster_metrics"] = rows[wanted]
     if shared:
-        kept |= by_cluster["partition"].str.startswith("unseen")
-    found["cluster_metrics"] = by_cluster[kept]
+        found["to_draw"] = predictions.drop(columns=[c for c in predictions if c.startswith("fixed")])
     kept = ~predictions["partition"].str.startswith("unseen") | (predictions["seed"] < unseen_seeds)
-    return found | {"predictions": predictions[kept]}
+    return found | {"predictions": predictions[kept].drop(columns="subject")}
+
+
+def _draws(job: _Job, predictions: pd.DataFrame, thresholds: pd.DataFrame, draws: int) -> pd.DataFrame:
+    """Bootstrap draws of one variant, where its clusters are few or small."""
+    return draws_of_model(
+        predictions.reset_index(drop=True),
+        job.study.metrics,
+        study=job.study.id,
+        model=job.model.id,
+        draws=draws,
+        thresholds=thresholds.drop(columns="chosen_on"),
+    )
 
 
 def boundary_grid(method: Method, data: ClusteredData, n: int = GRID_POINTS) -> pd.DataFrame:

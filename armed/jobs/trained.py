@@ -89,12 +89,12 @@ class Trained:
         """What a reader should know of some fits, by (seed, fold) of the results."""
         return {(seed, fold + self.first_fold): note for (seed, fold), note in self.method.notes_.items()}
 
-    def shares_unseen_clusters(self) -> bool:
-        """Whether all seeds meet the same unseen clusters, so that intervals are over these."""
-        return "unseen" in self.parts and bool(np.ptp(self.parts["unseen"].dataset) == 0)
+    def has_one_dataset(self) -> bool:
+        """Whether all seeds share one dataset, and so meet the same clusters."""
+        return all(np.ptp(part.dataset) == 0 for part in self.parts.values())
 
     def predictions(self, partitions: Sequence[str], names: Names, variant: str) -> pd.DataFrame:
-        """Rows of the predictions table for all partitions that apply."""
+        """Rows of the predictions table for all partitions that apply, and the `subject` of each."""
         own = "infer" if self.predictor is not None else "population"
         frames = []
         for partition in partitions:
@@ -109,6 +109,7 @@ class Trained:
                 pd.DataFrame(
                     {
                         "sample_id": part.sample_id[source],
+                        "subject": part.subject[source],
                         **names.columns(part, source, partition, variant),
                         "seed": predicted.seed,
                         "fold": predicted.fold + self.first_fold,
@@ -140,6 +141,11 @@ class Trained:
             told = (chosen[key], "train") if key in chosen else (0.5, "constant")
             rows.append((f.seed, f.fold + self.first_fold, *told))
         return pd.DataFrame(rows, columns=["seed", "fold", "threshold", "chosen_on"])
+
+    def random_effects(self) -> pd.DataFrame | None:
+        """Random effects of each fit; None where the method has none."""
+        found = self.method.random_effects_
+        return None if found is None else self.numbered(found)
 
     def importance(self) -> pd.DataFrame | None:
         """Importance of each feature in each fit, over its test rows; None where the method has none."""

@@ -268,6 +268,6 @@ def _spread(ax: Axes, correlations: pd.DataFrame, models: list[str], unit: str) 
     ax.tick_params(axis="y", length=0)
     ax.axvline(0, color="#888888", linewidth=1)
     ax.set_xlim(min(-0.05, correlations["r"].min() - 0.05), 1.02)
-    each = " of a dataset" if unit == "dataset" else "; a point for each seed"
-    ax.set_xlabel(f"Correlation r of intercept and class balance, over the clusters{each}")
+    over = ", over the clusters of a dataset" if unit == "dataset" else "; one point per seed"
+    ax.set_xlabel(f"Correlation r of intercept and class balance{over}")
     ax.grid(axis="x")

@@ -9,7 +9,6 @@ from armed import labels, registry
 from armed.config import selected_models
 from armed.config import source as source_of
 
-
 UNIVARIATE = "mci_conversion"
 """The study that has univariate models to compare with."""
 
@@ -108,8 +107,9 @@ def headline_metric(study: str) -> str:
     return registry.STUDIES[study].metrics[0] if study in registry.STUDIES else "accuracy"
 
 
-def _runs(block: Mapping) -> str:
-    return f"{block['seeds']} seeds x {block['folds']} folds"
+def _runs(block: Mapping, study: str = "") -> str:
+    left_out = " x 4 hospitals left out" if study == "heart" else ""
+    return f"{block['seeds']} seeds x {block['folds']} folds{left_out}"
 
 
 def _data(data: Mapping) -> str:
@@ -137,7 +137,7 @@ def _performance(study: str, block: Mapping) -> str:
     if block.get("statsmodels_seeds", block["seeds"]) != block["seeds"]:
         fewer = f" Linear and logistic mixed models have no randomness and run on {block['statsmodels_seeds']} seeds."
     return (
-        f"Mean {metric} over {_runs(block)}, with the interval that allows for overlapping training sets (within one "
+        f"Mean {metric} over {_runs(block, study)}, with the interval that allows for overlapping training sets (within one "
         "dataset), for different datasets (over seeds), or for different clusters (unseen clusters). On unseen "
         f"clusters, methods that use cluster membership infer it from the data.{fewer}{_better(study)}"
     )
@@ -189,7 +189,7 @@ def _kept(block: Mapping, config: Mapping) -> str:
 
 def _roc(block: Mapping, config: Mapping) -> str:
     return (
-        f"Sensitivity against 1 - specificity at every threshold. The predictions of a seed's {block['folds']} folds are "
+        f"Sensitivity against 1 - specificity at every threshold. The predictions of all folds of a seed are "
         f"put together, and the curves of {_kept(block, config)} averaged at equal specificity. The AUROC in the legend is "
         "that of the tables, a mean over folds, and not the area under the curve drawn: predictions of different folds "
         "need not be on one scale."
@@ -221,7 +221,7 @@ def _top_features(study: str, block: Mapping, config: Mapping) -> str:
     output = "prediction" if registry.study(study).kind == "continuous" else "logit"
     return (
         f"Importance: mean |d {output} / d x| of the fixed effects over the test samples times the s.d. of x, as a share of "
-        f"the model's total in each fit ({_runs(block)}; fewer where statsmodels fits the model).{truth}"
+        f"the model's total in each fit ({_runs(block, study)}; fewer where statsmodels fits the model).{truth}"
     )
 
 

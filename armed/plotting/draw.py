@@ -117,9 +117,7 @@ def _calibration(study: str, results_dir: Path, config: Mapping) -> Figure:
 def _top_features(study: str, results_dir: Path, config: Mapping) -> Figure:
     truth = _study_data(study, results_dir).feature_truth
     first = truth[truth["dataset"] == truth["dataset"].min()]  # that of variant main
-    return top_features.importance(
-        _own_fits("importance", results_dir), first, study, _source(study, results_dir)
-    )
+    return top_features.importance(_own_fits("importance", results_dir), first, study, _source(study, results_dir))
 
 
 def _probe_ranks(study: str, results_dir: Path, config: Mapping) -> Figure:
@@ -129,9 +127,7 @@ def _probe_ranks(study: str, results_dir: Path, config: Mapping) -> Figure:
 
 def _random_slopes(study: str, results_dir: Path, config: Mapping) -> Figure:
     effects, univariate = _own_fits("random_effects", results_dir), _if_there("univariate", results_dir)
-    return slopes.random_slopes(
-        effects, univariate, study, _source(study, results_dir), confidence=_confidence(config)
-    )
+    return slopes.random_slopes(effects, univariate, study, _source(study, results_dir), confidence=_confidence(config))
 
 
 def _recovery(study: str, results_dir: Path, config: Mapping) -> Figure:

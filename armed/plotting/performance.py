@@ -145,9 +145,7 @@ def _cells(rows: pd.DataFrame, study: str) -> list[tuple[str, str]]:
     return cells
 
 
-def _rows(
-    ax: Axes, rows: pd.DataFrame, cells: list[tuple[str, str]], variants: list[str], dodge: float
-) -> None:
+def _rows(ax: Axes, rows: pd.DataFrame, cells: list[tuple[str, str]], variants: list[str], dodge: float) -> None:
     for position, (model, variant) in enumerate(cells):
         shown = variants if variant == "main" else (variant,)
         for i, name in enumerate(shown):

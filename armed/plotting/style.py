@@ -89,7 +89,7 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def add_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Put a bold title and a plain subtitle, left aligned, in a strip above everything else; broken anew where it is too long."""
+    """Put a bold title and a plain subtitle, left aligned, in a strip above everything else; too long lines are broken."""
     width, height = figure.get_size_inches()
     lines, longest = subtitle.split("\n"), int(_CHARACTERS * width)
     if max(map(len, lines)) > longest:

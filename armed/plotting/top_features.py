@@ -93,9 +93,7 @@ def importance(
         ticks = [t for t in ax.get_xticks() if 0 <= t <= reach]
         ax.set_xticks(ticks, [f"{t:g}%" for t in ticks])
     handles = [
-        Line2D(
-            [], [], color=colour, marker=marker, markerfacecolor=_face(kind), markersize=5, label=name
-        )
+        Line2D([], [], color=colour, marker=marker, markerfacecolor=_face(kind), markersize=5, label=name)
         for kind, (colour, marker, name) in _KINDS.items()
         if kind in kinds
     ]
@@ -182,10 +180,10 @@ def _draw_top(ax: Axes, own: pd.DataFrame, predictive: dict[str, bool]) -> set[s
         colour, marker, _ = _KINDS[kind]
         kinds.add(kind)
         ax.hlines(row.place, 100 * row.low, 100 * row.high, color=colour, linewidth=1.4, alpha=0.6)
-        ax.plot(
-            100 * row.share, row.place, marker, color=colour, markerfacecolor=_face(kind), markersize=4.5, zorder=3
+        ax.plot(100 * row.share, row.place, marker, color=colour, markerfacecolor=_face(kind), markersize=4.5, zorder=3)
+        ax.annotate(
+            row.name, (0, row.place), (-4, 0), textcoords="offset points", ha="right", va="center", fontsize=8.5
         )
-        ax.annotate(row.name, (0, row.place), (-4, 0), textcoords="offset points", ha="right", va="center", fontsize=8.5)
     ax.set_ylim(own["place"].max() + 0.6, -0.6)
     ax.set_yticks([])
     ax.spines[["left", "bottom"]].set_visible(False)

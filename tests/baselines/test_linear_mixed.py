@@ -222,7 +222,6 @@ def test_more_features_than_rows_keeps_as_many_as_can_be_told_apart():
         ({"slopes": ["dosis"]}, "Did you mean 'dose'"),
         ({"slopes": "dose"}, r"write \['dose'\]"),
         ({"slopes": "al"}, "Did you mean 'all'"),
-        ({"label": "multiclass"}, "label is 'multiclass'"),
     ],
 )
 def test_wrong_settings_are_refused_before_fitting(cls, settings, message, data):
@@ -231,6 +230,12 @@ def test_wrong_settings_are_refused_before_fitting(cls, settings, message, data)
         method.fit(data, whole(data))
     with pytest.raises(NotFittedError):
         method.predict(data)
+
+
+@BOTH
+def test_classes_are_refused(cls):
+    with pytest.raises(ConfigError, match=f"label is 'multiclass', but {cls.__name__} takes binary"):
+        cls(label="multiclass")
 
 
 @BOTH

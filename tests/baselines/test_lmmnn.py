@@ -108,6 +108,37 @@ def test_logistic_likelihood_is_the_integral(sd_b):
     assert logistic_nll(*args, *nodes(5)).item() == pytest.approx(-expected, abs=few)
 
 
+def test_weights_of_samples_stand_inside_the_integral():
+    """A sample of weight 2 is two samples, one of weight 0 is none."""
+    rng = np.random.default_rng(7)
+    codes, weights = np.array([0, 0, 0, 1, 2, 2]), np.array([2.0, 0.0, 1.0, 2.0, 1.0, 2.0])
+    logit, y = rng.normal(size=6), np.array([0.0, 1, 1, 0, 1, 0])
+    repeated = np.repeat(np.arange(6), weights.astype(int))
+    sd = torch.tensor(0.8, dtype=torch.float64)
+    nll = [
+        logistic_nll(torch.as_tensor(logit[r]), torch.as_tensor(y[r]), one_hot(codes[r], 3), sd, *nodes(25), w).item()
+        for r, w in ((np.arange(6), torch.as_tensor(weights)), (repeated, None))
+    ]
+    assert nll[0] == pytest.approx(nll[1], rel=1e-12)
+    weighted = logistic_posterior(logit, y, codes, 3, 0.8, weights)
+    np.testing.assert_allclose(weighted, logistic_posterior(logit[repeated], y[repeated], codes[repeated], 3, 0.8))
+
+
+def test_class_weights_reach_the_loss_and_the_intercepts():
+    data, _ = simulate("binary", n_clusters=5, n=30)
+    data = ClusteredData(data.X, (np.arange(150) % 4 == 0).astype(int), data.clusters)  # 25% positive everywhere
+    rows = np.arange(150)
+    splits = Splits((Fold(0, 0, rows, rows[:0], rows[:0]),))
+    means = {}
+    for kind in ("none", "balanced"):
+        training = {"epochs": 60, "batch_size": 50, "learning_rate": 0.02, "class_weights": kind}
+        method = LMMNN(network={"hidden": []}, training=training).fit(data, splits)
+        means[kind] = method.predict(data).mixed.mean()
+        assert abs(method.random_effects_["mean"].mean()) < 0.1  # the intercepts do not undo what the weights did
+    assert means["none"] == pytest.approx(np.log(1 / 3), abs=0.25)
+    assert means["balanced"] == pytest.approx(0, abs=0.25)
+
+
 def test_gradients():
     rng = np.random.default_rng(3)
     values, y = torch.tensor(rng.normal(size=9), requires_grad=True), torch.tensor(rng.integers(0, 2, 9)).double()

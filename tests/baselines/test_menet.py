@@ -48,6 +48,45 @@ def effects_of(method):
     return method.stack_.state_views()["effects"]
 
 
+class TestClassWeights:
+    def test_both_steps_have_them(self):
+        """25% positive in all clusters: with equal weight the classes balance, and the E-step does not undo it."""
+        data, _ = simulate()
+        data = ClusteredData(data.X, (np.arange(360) % 4 == 0).astype(int), data.clusters)
+        rows = np.arange(360)
+        logits = {}
+        for kind in ("none", "balanced"):
+            training = {"epochs": 30, "batch_size": 60, "learning_rate": 0.02, "class_weights": kind}
+            method = MeNet(network={"hidden": []}, training=training, em_rounds=30)
+            method.fit(data, Splits((Fold(0, 0, rows, rows[:0], rows[:0]),)))
+            logits[kind] = method.predict(data).mixed.mean()
+        assert logits["none"] == pytest.approx(np.log(1 / 3), abs=0.2)
+        assert logits["balanced"] == pytest.approx(0, abs=0.2)
+
+    def test_rows_have_the_weights_of_their_replica(self, data, splits):
+        found = []
+
+        class Looking(EM):
+            def _cells(self, state, part):
+                cells = super()._cells(state, part)
+                found.append((cells, self._blocks.filled[part].flatten(0, 1)))
+                return cells
+
+        class Seen(MeNet):
+            def program(self):
+                return Looking(self.objective(), 1, 1, self.prior_sd, self.center)
+
+        Seen(training={"epochs": 1, "class_weights": "balanced"}, em_rounds=1).fit(data, splits)
+        (cells, filled), q = found[-1], len(data.levels)
+        for r, fold in enumerate(splits):
+            share = data.y[fold.train].mean()
+            own = filled & (cells.cell // q == r).unsqueeze(1)
+            assert own.sum() == len(fold.train) and cells.y[own].mean() == pytest.approx(share)
+            expected = torch.where(cells.y[own] == 1, 1 - share, share).to(cells.weight)
+            torch.testing.assert_close(cells.weight[own], expected)
+        assert (cells.weight[~filled] == 0).all()
+
+
 class TestRecovery:
     @pytest.mark.parametrize("label", ["continuous", "binary"])
     def test_linear_truth(self, label):
@@ -225,7 +264,6 @@ class TestContract:
 
     def test_all_wrong_settings_at_once(self, data, splits):
         with pytest.raises(ConfigError) as error:
-            MeNet(label="multiclass", em_rounds=0, prior_sd=0.0).fit(data, splits)
+            MeNet(em_rounds=0, prior_sd=0.0).fit(data, splits)
         text = str(error.value)
-        assert "label is 'multiclass'; expected binary or continuous" in text
         assert "em_rounds is 0" in text and "prior_sd is 0.0" in text

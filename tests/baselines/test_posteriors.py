@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,19 @@ class TestLaplace:
             hessian = (G[own] * (p * (1 - p))[:, None]).T @ G[own] + P
             np.testing.assert_allclose(mode[c], best.x, atol=tolerance)
             np.testing.assert_allclose(covariance[c], np.linalg.inv(hessian), rtol=100 * tolerance)
+
+    def test_a_row_of_weight_two_is_two_rows(self):
+        codes, G, y, offset, _ = simulated(binary=True)
+        precision = torch.as_tensor(np.linalg.inv(SIGMA)).repeat(6, 1, 1)
+        times = np.arange(len(y)) % 3  # weights 0, 1 and 2
+        r = np.repeat(np.arange(len(y)), times)
+        repeated = cells_of(codes[r], G[r], y[r], offset[r], 6)
+        plain = cells_of(codes, G, y, offset, 6)
+        weight = cells_of(codes, G, times, offset, 6).y * plain.weight
+        start = torch.zeros(6, 2).double()
+        found, expected = (laplace_posterior(c, precision, start) for c in (replace(plain, weight=weight), repeated))
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
 
     def test_wide_priors_and_large_offsets_do_not_blow_up(self, problem):
         """Newton's full step overshoots here; the halved one finds the mode all the same."""

@@ -19,7 +19,16 @@ from armed.methods import ARMED
 from armed.statistics import Settings, summarise
 
 STUDY = "spirals_radius"
-TABLES = ("predictions", "metrics", "cluster_metrics", "thresholds", "importance", "random_effects", "boundaries")
+TABLES = (
+    "predictions",
+    "metrics",
+    "cluster_metrics",
+    "thresholds",
+    "importance",
+    "random_effects",
+    "draws",
+    "boundaries",
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,9 @@ def folder(config, tmp_path_factory):
     for model in ("armed", "conventional"):
         settings, run = configuration.settings(config, STUDY, model), folder / model
         fit.fit(settings, "", npz, splits, run, folder / "checkpoints", device="cpu", stack_size=64)
-        predict.predict(settings, "simulated", npz, splits, run, None, {t: folder / f"{model}_{t}" for t in TABLES}, 1)
+        predict.predict(
+            settings, "simulated", npz, splits, run, None, {t: folder / f"{model}_{t}" for t in TABLES}, 1, 200
+        )
     return folder
 
 
@@ -106,10 +117,11 @@ def test_nothing_tuned_gives_an_empty_table(tmp_path):
 def test_one_seed_is_enough_for_intervals_and_tests(folder):
     settings = Settings(bootstrap=100)
     metrics, by_cluster = read(folder, "metrics"), read(folder, "cluster_metrics")
-    summary = summarise(metrics, by_cluster, settings)
+    draws = read(folder, "draws")  # three clusters: intervals are over their points
+    summary = summarise(metrics, by_cluster, settings, draws)
     tuned = summary[(summary["variant"] == "tuned") & (summary["ci_method"] == "corrected")]
     assert set(tuned["n_seeds"]) == {1} and (tuned["ci_low"] <= tuned["ci_high"]).all()
-    tests = paired_tests(metrics, by_cluster, settings)
+    tests = paired_tests(metrics, by_cluster, settings, draws=draws)
     tests = tests[tests["variant"] == "tuned"]
     assert set(tests["model"]) == {"armed"} and set(tests["n_seeds"]) == {1} and tests["p_holm"].notna().all()
     results.validate("summary", summary)

@@ -136,8 +136,16 @@ def there(paths):
 
 def parts(wildcards):
     """Each table's parts from every model of every study."""
+    return {table: parts_of(f"{table}.tsv") for table in TABLES}
+
+
+def drawn(wildcards):
+    return parts_of("draws.parquet")
+
+
+def parts_of(file):
     models = [(study, model) for study in can_be_run() for model in configuration.selected_models(config, study)]
-    return {table: there(f"results/parts/{study}/{model}/{table}.tsv" for study, model in models) for table in TABLES}
+    return there(f"results/parts/{study}/{model}/{file}" for study, model in models)
 
 
 def tuned_runs(wildcards):

@@ -56,6 +56,7 @@ rule predict:
         thresholds="results/parts/{study}/{model}/thresholds.tsv",
         importance="results/parts/{study}/{model}/importance.tsv",
         random_effects="results/parts/{study}/{model}/random_effects.tsv",
+        draws="results/parts/{study}/{model}/draws.parquet",
     log:
         "results/logs/predict/{study}/{model}.log",
     benchmark:
@@ -72,6 +73,7 @@ rule predict:
         scored=scored,
         source=source,
         unseen_seeds=config["predictions"]["unseen_seeds"],
+        draws=config["statistics"]["bootstrap"],
         code=predict_code,
     message:
         "Predicting with {wildcards.model} on {wildcards.study}, and scoring."

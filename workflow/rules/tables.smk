@@ -49,6 +49,7 @@ rule summarise:
         metrics="results/metrics.tsv",
         cluster_metrics="results/cluster_metrics.tsv",
         importance="results/importance.tsv",
+        draws=drawn,
         published=workflow.source_path("../../config/published_results.csv"),
     output:
         summary="results/summary.tsv",

@@ -16,4 +16,5 @@ predict(
     Path(snakemake.input.inference) if snakemake.input.inference else None,
     {name: Path(path) for name, path in snakemake.output.items()},
     snakemake.params.unseen_seeds,
+    snakemake.params.draws,
 )

@@ -7,9 +7,11 @@ import _job
 _job.start(snakemake)
 from armed.jobs.collect import summarise_all
 
+tables = ("metrics", "cluster_metrics", "importance")
 summarise_all(
     snakemake.params.config,
-    {name: Path(path) for name, path in snakemake.input.items()},
+    {name: Path(snakemake.input[name]) for name in tables},
     Path(snakemake.input.published),
     {name: Path(path) for name, path in snakemake.output.items()},
+    [Path(path) for path in snakemake.input.get("draws", [])],
 )

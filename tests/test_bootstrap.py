@@ -10,11 +10,11 @@ import pytest
 from metric_rows import NO_CLUSTERS
 from scipy.special import ndtr
 
-from armed import metrics, results, subject_bootstrap
+from armed import bootstrap, metrics, results
+from armed.bootstrap import draw_metrics, draws_of_model
 from armed.errors import DataError
 from armed.scoring import score
 from armed.statistics import Settings, summarise
-from armed.subject_bootstrap import draw_metrics, draws_where_few_clusters
 
 BINARY = [name for name, m in metrics.METRICS.items() if m.labels != "continuous"]
 WITHIN = "within_cluster_auroc"
@@ -35,30 +35,32 @@ def predictions(n=48, clusters=3, seeds=2, folds=3, visits=2, partitions=("unsee
     return frame.sample(frac=1, random_state=0, ignore_index=True)
 
 
-def drawn_rows(frame, study, draws):
-    """Rows of each draw, repeated, read off the draws of one subject's rows marked alone."""
-    names = frame[["cluster", "subject"]].drop_duplicates().sort_values(["cluster", "subject"], ignore_index=True)
-    plan = subject_bootstrap._Subjects.of(frame.assign(cluster=frame["cluster"].astype(str)), study)
+def drawn_rows(frame, study, draws, unit="subject"):
+    """Rows of each draw, repeated, read off the draws of one unit's rows marked alone."""
+    by = ["cluster", "subject"] if unit == "subject" else ["cluster"]
+    names = frame[by].drop_duplicates().sort_values(by, ignore_index=True)
+    plan = bootstrap._Units.of(frame.assign(cluster=frame["cluster"].astype(str)), study, unit)
     counts = np.concatenate(list(plan.draw(draws, 7)), axis=1)
     assert counts.shape == (len(names), draws)
     for d in range(draws):
         times = names.assign(times=counts[:, d].astype(int))
-        assert (times.groupby("cluster")["times"].sum() == times.groupby("cluster").size()).all()
-        merged = frame.merge(times, on=["cluster", "subject"])
+        whole = times.groupby("cluster")["times"] if unit == "subject" else times.groupby(lambda _: 0)["times"]
+        assert (whole.sum() == whole.size()).all()
+        merged = frame.merge(times, on=by)
         yield merged.loc[merged.index.repeat(merged["times"])]
 
 
-@pytest.mark.parametrize("partition", ["seen", "unseen"])
-def test_draws_are_scores_of_repeated_rows(partition):
+@pytest.mark.parametrize(("partition", "unit"), [("seen", "subject"), ("unseen", "subject"), ("unseen", "cluster")])
+def test_draws_are_scores_of_repeated_rows(partition, unit):
     frame = predictions(partitions=(partition,), variants=("main", "tuned"))
     keys = frame[["seed", "fold", "variant"]].drop_duplicates()
     thresholds = keys.assign(threshold=np.linspace(0.3, 0.6, len(keys)))
     asked = [*BINARY, WITHIN]
-    found = draw_metrics(frame, asked, study="heart", draws=20, thresholds=thresholds)
+    found = draw_metrics(frame, asked, study="heart", draws=20, thresholds=thresholds, unit=unit)
     assert len(found) == 2 * len(asked) * 20
     wide = found.set_index(["variant", "partition", "metric", "draw"])["value"]
     names = {"study": "spirals_radius", "source": "open", "model": "armed"}
-    for draw, rows in enumerate(drawn_rows(frame, "heart", 20)):
+    for draw, rows in enumerate(drawn_rows(frame, "heart", 20, unit)):
         scored = score(rows, asked, thresholds, by_cluster=[], **names).metrics
         # Undefined in one fold: undefined. As pandas leaves NaN out, it is told to count.
         seeds = scored.groupby(["variant", "partition", "metric", "seed"])["value"].agg(lambda v: v.mean(skipna=False))
@@ -73,7 +75,7 @@ def test_draws_are_the_same_for_all_models_partitions_and_chunks(monkeypatch):
     found = draw_metrics(frame, ["auroc", "ece"], study="heart", draws=50)
     one, other = (found[found["partition"] == p]["value"].to_numpy() for p in ("unseen", "unseen_population"))
     np.testing.assert_allclose(one, other, rtol=1e-12)
-    monkeypatch.setattr(subject_bootstrap, "AT_ONCE", 7)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 7)
     few = frame[(frame["seed"] == 0) & (frame["partition"] == "unseen")]
     alone = draw_metrics(few.sample(frac=1, random_state=1), ["auroc", "ece"], study="heart", draws=30)
     expected = found[(found["partition"] == "unseen") & (found["draw"] < 30)]
@@ -120,7 +122,7 @@ def test_undefined_cells_are_left_out_and_undefined_draws_are_nan():
     assert auroc.isna().mean() == pytest.approx(0.9**10, abs=0.08)
     assert found.loc[found["metric"] == "accuracy", "value"].notna().all()
     nothing = draw_metrics(frame[frame["fold"] == 0], ["auroc", WITHIN], study="heart", draws=3)
-    assert list(nothing.columns) == subject_bootstrap.DRAWN and nothing.empty
+    assert list(nothing.columns) == bootstrap.DRAWN and nothing.empty
     broken = draw_metrics(frame[frame["fold"] == 1], ["auroc", WITHIN], study="heart", draws=3)
     assert broken.empty
 
@@ -136,17 +138,23 @@ def test_multiclass_and_continuous_predictions():
     assert draw_metrics(own, ["mse", "r2"], study="heart", draws=10)["value"].notna().all()
 
 
-def test_draws_are_made_where_there_are_few_clusters_only(tmp_path):
+def test_draws_are_made_where_clusters_are_few_or_small_only(tmp_path, monkeypatch):
     few = predictions(partitions=("seen", "unseen", "unseen_population"))
-    found = draws_where_few_clusters(few, ["auroc", WITHIN], study="spirals_radius", model="armed", draws=5)
+    found = draws_of_model(few, ["auroc", WITHIN], study="spirals_radius", model="armed", draws=5)
     names = set(zip(found["partition"], found["metric"], strict=True))
     unseen = {(p, m) for p in ("unseen", "unseen_population") for m in ("auroc", WITHIN)}
     assert names == unseen | {("seen", WITHIN)}
     results.write("draws", found, tmp_path / "draws.parquet")
     back = results.read("draws", tmp_path / "draws.parquet")
     assert (back["value"] == found["value"].to_numpy()).all()
-    many = predictions(n=60, clusters=10, partitions=("unseen",))
-    empty = draws_where_few_clusters(many, ["auroc"], study="spirals_radius", model="armed", draws=5)
+    many = predictions(n=60, clusters=10, partitions=("seen", "unseen"))
+    found = draws_of_model(many, ["auroc", WITHIN], study="spirals_radius", model="armed", draws=5)
+    whole = draw_metrics(
+        many[many["partition"] == "unseen"], ["auroc", WITHIN], study="spirals_radius", draws=5, unit="cluster"
+    )
+    pd.testing.assert_frame_equal(found[whole.columns], whole, check_dtype=False)
+    monkeypatch.setattr(bootstrap, "SMALL_CLUSTER", 2)
+    empty = draws_of_model(many, ["auroc"], study="spirals_radius", model="armed", draws=5)
     assert empty.empty
     results.write("draws", empty, tmp_path / "draws.parquet")
     assert results.read("draws", tmp_path / "draws.parquet").empty

@@ -1,9 +1,13 @@
-"""Bootstrap over subjects within each cluster: how surely a metric is known on the clusters that were met.
+"""Bootstrap of a metric itself, by drawing subjects or clusters: how surely it is known.
 
-Where there are fewer than 10 clusters a bootstrap over clusters has too few units to draw from. Here the clusters are held
-fixed, and the subjects of each are drawn anew, as many as there are. What comes out is conditional on these clusters, and
-on the trained models; it says nothing about a further cluster. How much training adds is for `armed.statistics` to say,
-which knows the metric of each seed.
+Subjects: where there are fewer than 10 clusters a bootstrap over clusters has too few units to draw from. Here the clusters
+are held fixed, and the subjects of each are drawn anew, as many as there are. What comes out is conditional on these
+clusters, and on the trained models; it says nothing about a further cluster.
+
+Clusters: where there are more, but small ones (sites of two to ten subjects), metrics of single clusters are mostly undefined,
+and say little of the metric of all. Here whole clusters are drawn, and the metric of all rows drawn is taken.
+
+How much training adds is for `armed.statistics` to say, which knows the metric of each seed.
 """
 
 from __future__ import annotations
@@ -26,12 +30,21 @@ from armed.weighted_metrics import RANKED, Ranking, Weighted, WeightedCurve, com
 DRAWN = ["variant", "partition", "metric", "draw", "value"]
 _GROUP = ["variant", "partition"]
 _NEEDED = (*CELL, "cluster", "subject", "y_true")
+SMALL_CLUSTER = 50
+"""Mean number of subjects below which clusters count as small."""
 AT_ONCE = 1000
 """Draws computed together; with fewer the many small steps take longer than the numbers."""
 _BYTES = 80e6
 
 
-def draws_where_few_clusters(
+def unit_drawn(n_clusters: int, n_subjects: int) -> str | None:
+    """What is drawn of unseen clusters: subjects of few ones, small ones whole; None for others, which need no draws."""
+    if n_clusters < FEW_CLUSTERS:
+        return "subject"
+    return "cluster" if n_subjects < SMALL_CLUSTER * n_clusters else None
+
+
+def draws_of_model(
     predictions: pd.DataFrame,
     metrics: Sequence[str],
     *,
@@ -55,19 +68,26 @@ def draws_where_few_clusters(
     Returns
     -------
     pandas.DataFrame
-        Table `draws`: of each variant and partition with fewer than `FEW_CLUSTERS` clusters, all metrics where its
-        clusters are unseen, else those with one value per seed (``within_cluster_auroc``). Without rows where there is
-        none such.
+        Table `draws`: of each variant and partition with fewer than `FEW_CLUSTERS` clusters (subjects are drawn), or with
+        small ones (clusters are), all metrics where its clusters are unseen; of seen ones, if they are few, those with one
+        value per seed (``within_cluster_auroc``). Without rows where there is none such.
     """
-    clusters = predictions.groupby(_GROUP, observed=True)["cluster"].nunique()
-    few = clusters.index[clusters < FEW_CLUSTERS]
+    by = predictions.groupby(_GROUP, observed=True)
+    sizes = by[["cluster", "subject"]].nunique()
+    units = pd.Series([unit_drawn(*size) for size in sizes.to_numpy()], sizes.index, dtype=object)
     group = pd.MultiIndex.from_frame(predictions[_GROUP].astype(str))
     unseen = predictions["partition"].isin(UNSEEN).to_numpy()
+    within = [m for m in metrics if m == WITHIN]
     found = [results.empty("draws")]
-    for rows, asked in ((unseen, list(metrics)), (~unseen, [m for m in metrics if m == WITHIN])):
-        rows = rows & group.isin(few)
+    for rows, unit, asked in (
+        (unseen, "subject", list(metrics)),
+        (unseen, "cluster", list(metrics)),
+        (~unseen, "subject", within),
+    ):
+        rows = rows & group.isin(units.index[units == unit])
         if asked and rows.any():
-            found.append(draw_metrics(predictions[rows], asked, study=study, draws=draws, thresholds=thresholds))
+            named = {"study": study, "draws": draws, "thresholds": thresholds, "unit": unit}
+            found.append(draw_metrics(predictions[rows], asked, **named))
     table = pd.concat([part for part in found if len(part)] or found[:1], ignore_index=True)
     return table.assign(study=study, model=model)[list(results.table("draws").columns)]
 
@@ -79,8 +99,9 @@ def draw_metrics(
     study: str,
     draws: int = 2000,
     thresholds: pd.DataFrame | None = None,
+    unit: str = "subject",
 ) -> pd.DataFrame:
-    """Compute metrics on subjects drawn with replacement within each cluster.
+    """Compute metrics on subjects drawn with replacement within each cluster, or on clusters drawn with replacement.
 
     Parameters
     ----------
@@ -96,6 +117,8 @@ def draw_metrics(
         How many. The first draws do not depend on it.
     thresholds : pandas.DataFrame, optional
         Columns seed, fold, variant, threshold (a probability). Without it 0.5.
+    unit : {"subject", "cluster"}
+        What is drawn.
 
     Returns
     -------
@@ -116,17 +139,17 @@ def draw_metrics(
     definitions.check_labels(labels, output, metrics, [*definitions.METRICS, WITHIN])
     names = {c: predictions[c].astype(str) for c in ("cluster", "subject", *_GROUP)}
     frame = predictions[list(_NEEDED)].assign(**names).reset_index(drop=True)
-    subjects = _Subjects.of(frame, study)
+    units = _Units.of(frame, study, unit)
     plain = [m for m in metrics if m != WITHIN]
     tasks = []
     if plain:
-        tasks.append(_Plain(_Predictions.of(frame, labels, output, subjects.unit, CELL, thresholds), plain))
+        tasks.append(_Plain(_Predictions.of(frame, labels, output, units.unit, CELL, thresholds), plain))
     if WITHIN in metrics:
         inner = [*CELL, "cluster"]
-        tasks.append(_Within(_Predictions.of(frame, labels, output, subjects.unit, inner, None)))
+        tasks.append(_Within(_Predictions.of(frame, labels, output, units.unit, inner, None)))
     drawn = [[] for _ in tasks]
-    at_once = int(min(AT_ONCE, max(1, _BYTES // (8 * (subjects.n + 8 * _largest(tasks))))))
-    for weights in subjects.draw(draws, at_once):
+    at_once = int(min(AT_ONCE, max(1, _BYTES // (8 * (units.n + 8 * _largest(tasks))))))
+    for weights in units.draw(draws, at_once):
         for values, task in zip(drawn, tasks, strict=True):
             values.append(task.values(weights))
     parts = [
@@ -154,18 +177,22 @@ def _check_columns(predictions: pd.DataFrame) -> None:
 
 
 @dataclass(frozen=True)
-class _Subjects:
-    """Who is drawn: `unit` (rows,) is each row's subject, units of a cluster follow each other, `sizes` many of each."""
+class _Units:
+    """What is drawn: `unit` (rows,) is each row's unit, units of a stratum follow each other, `sizes` many of each.
+
+    Subjects are drawn within their cluster, clusters from all there are.
+    """
 
     unit: np.ndarray
-    clusters: list[str]
+    strata: list[str]
     sizes: np.ndarray
     study: str
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, study: str) -> _Subjects:
-        by = frame.groupby(["cluster", "subject"], sort=True)
-        sizes = by.size().groupby(level="cluster", sort=True).size()
+    def of(cls, frame: pd.DataFrame, study: str, unit: str) -> _Units:
+        stratum = frame["cluster"] if unit == "subject" else pd.Series("", index=frame.index)
+        by = frame.groupby([stratum.rename("stratum"), frame[unit].rename("unit")], sort=True)
+        sizes = by.size().groupby(level="stratum", sort=True).size()
         return cls(by.ngroup().to_numpy(), list(sizes.index), sizes.to_numpy(), study)
 
     @property
@@ -173,10 +200,10 @@ class _Subjects:
         return int(self.sizes.sum())
 
     def draw(self, draws: int, at_once: int) -> Iterator[np.ndarray]:
-        """How often each subject is drawn (units, at most `at_once`), until there are `draws`."""
-        # A stream for each cluster, so that its draws do not depend on which others there are.
+        """How often each unit is drawn (units, at most `at_once`), until there are `draws`."""
+        # A stream for each stratum, so that its draws do not depend on which others there are.
         base = derive_seed("subject bootstrap", self.study, 0)
-        streams = [np.random.default_rng([base, derive_seed("cluster", cluster, 0)]) for cluster in self.clusters]
+        streams = [np.random.default_rng([base, derive_seed("cluster", stratum, 0)]) for stratum in self.strata]
         for start in range(0, draws, at_once):
             size = min(at_once, draws - start)
             counts = [_counts(rng, n, size) for rng, n in zip(streams, self.sizes, strict=True)]
