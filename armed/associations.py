@@ -11,6 +11,7 @@ import pandas as pd
 
 from armed.data.study import is_probe
 from armed.errors import DataError
+from armed.registry import SPIRALS
 from armed.schemas import table
 from armed.statistics import Settings, mean_of
 
@@ -139,6 +140,22 @@ def probe_in_top_ten(
         return rows.assign(won=rows["probe"] & (rank <= top)).groupby(by)["won"].any()
 
     return _all_shares(_marked(importance, probes), is_in_top, settings or Settings())
+
+
+def probe_shares(
+    importance: pd.DataFrame, probes: Collection[str] | None = None, settings: Settings | None = None
+) -> pd.DataFrame:
+    """Table `deconfounding`: spirals by their weakest real feature, other studies by their ten most important features.
+
+    Parameters, returned columns and errors are those of `deconfounding_shares`; `armed.labels.probe_criterion` says in words
+    which criterion a study has.
+    """
+    is_spirals = importance["study"].isin(SPIRALS)
+    found = [
+        deconfounding_shares(importance[is_spirals], probes, settings),
+        probe_in_top_ten(importance[~is_spirals], probes, settings),
+    ]
+    return pd.concat([part for part in found if len(part)] or found[:1], ignore_index=True)
 
 
 def chance_in_top(n_features: int, n_probes: int, top: int = TOP) -> float:

@@ -12,7 +12,7 @@ from synthetic_results import ACCURACY, comparison_of, paired_tests_of, summary_
 
 from armed import config as configuration
 from armed import registry, results
-from armed.associations import probe_in_top_ten
+from armed.associations import probe_shares
 from armed.data import adni_format
 from armed.data.clustered import ClusteredData
 from armed.data.preparation import PROBES
@@ -34,6 +34,7 @@ def clinical_config(seeds: int = 3, folds: int = 2) -> dict:
     config["run"]["studies"] = [MCI, MCI_PROBES, HEART]
     for study in SOURCE:
         config["studies"][study] |= {"seeds": seeds, "folds": folds, "statsmodels_seeds": 2}
+    config["recovery"] = {"datasets": 20, "subjects": [1, 4, 16]}
     return config
 
 
@@ -51,7 +52,7 @@ def write_clinical(folder: Path, config: Mapping) -> Path:
         "comparison": comparison,
         "paired_tests": paired_tests_of(summary, "auroc"),
         "importance": importance,
-        "deconfounding": probe_in_top_ten(importance),
+        "deconfounding": probe_shares(importance),
         "tuning": results.empty("tuning"),
         "random_effects": pd.concat([_random_effects(study, config, rng) for study in studies]),
         "univariate": univariate(rng),

@@ -97,6 +97,16 @@ class TestCatalogue:
         real.write_text("")
         config["studies"][MCI]["data"]["path"] = str(real)
         assert "recovery" not in kinds(MCI, config) and "random_slopes" in kinds(MCI, config)
+        config = clinical_config()
+        config["recovery"] = None
+        assert "recovery" not in kinds(MCI, config)
+
+    def test_no_word_of_a_truth_that_real_data_have_not(self, tmp_path):
+        config = clinical_config()
+        assert "generator" in spec(MCI, "top_features", config).caption
+        real = tmp_path / "ADNIMERGE.csv"
+        real.write_text("")
+        config["studies"][MCI]["data"]["path"] = str(real)
         assert "generator" not in spec(MCI, "top_features", config).caption
 
     def test_no_slopes_without_a_model_that_has_them(self):
@@ -119,6 +129,8 @@ class TestCatalogue:
         assert "class weights" not in spec(MCI, "calibration", config).caption
         config["studies"][MCI]["data"]["n_seen"] = 12
         assert "n = 12" in spec(MCI, "random_intercepts", config).caption
+        config["recovery"] = {"datasets": 5, "subjects": [1, 2.5]}
+        assert "5 stand-ins of each size (x1, x2.5;" in spec(MCI, "recovery", config).caption
         assert "12 seen sites" in spec(MCI, "random_slopes", config).caption
         continuous = own("continuous")
         assert "Lower is better" in spec(OWN, "performance", continuous).caption

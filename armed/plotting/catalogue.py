@@ -82,8 +82,8 @@ def _of_tables(study: str, block: Mapping, config: Mapping) -> list[tuple[str, s
         wanted.append(("random_intercepts", _intercepts(f"the {block['data']['n_seen']} seen sites", block)))
     if study == UNIVARIATE and _with_slopes_on_input(study, config):
         wanted.append(("random_slopes", _slopes(block)))
-        if source_of(config, study) == "stand-in":
-            wanted.append(("recovery", _RECOVERY))
+        if (recovery := config.get("recovery")) and source_of(config, study) == "stand-in":
+            wanted.append(("recovery", _recovery(recovery)))
     return wanted
 
 
@@ -242,9 +242,11 @@ def _slopes(block: Mapping) -> str:
     )
 
 
-_RECOVERY = (
-    "Stand-ins with as many subjects as the study has (x1) and with more, same sites: r between learned and true s.d. of the "
-    "random slopes over continuous features, ratio of the two (median over features; the line is 1), and r between learned "
-    "and true site intercepts over sites. The oracle is the model that the data were drawn from, one feature at a time: what "
-    "it does not recover, the data do not tell."
-)
+def _recovery(settings: Mapping) -> str:
+    sizes = ", ".join(f"x{size:g}" for size in settings["subjects"])
+    return (
+        f"{settings['datasets']} stand-ins of each size ({sizes}; x1: as many subjects as the study has), with equally many "
+        "sites: r between learned and true s.d. of the random slopes over continuous features, ratio of the two (median over "
+        "features; the line is 1), and r between learned and true site intercepts over sites. The oracle is the model that "
+        "the data were drawn from, one feature at a time: what it does not recover, the data do not tell."
+    )
