@@ -126,6 +126,23 @@ def datasets(config: Mapping, study: str) -> list[int]:
     return list(range(block["seeds"] if block["data"]["resampled"] else 1))
 
 
+def recovery_settings(config: Mapping) -> dict | None:
+    """What the recovery study depends on (`armed.jobs.recovery`); None where it is not run."""
+    study = "mci_conversion"
+    wanted = config["recovery"]
+    if wanted is None or study not in selected_studies(config) or not datasets(config, study):
+        return None
+    models = [m for m in ("armed", "armed_no_adversary") if m in selected_models(config, study)]
+    block = config["studies"][study]
+    keys = ("study", "kind", "preparation", "network", "training", "torch_threads")
+    of_models = {}
+    for model in models:
+        given = settings(config, study, model)
+        of_models[model] = {key: given[key] for key in keys} | {"variants": {"main": given["variants"]["main"]}}
+    shared = {"n_seen": block["data"]["n_seen"], "validation_fraction": block["validation_fraction"]}
+    return _ordered({**wanted, **shared, "models": of_models}) if models else None
+
+
 def _real_file(config: Mapping, study: str) -> bool:
     return Path(config["studies"][study]["data"]["path"]).is_file()
 

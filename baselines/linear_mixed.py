@@ -16,7 +16,7 @@ from armed.errors import ConfigError, DataError, Problems, did_you_mean
 from armed.method import Method
 
 DEPENDENT = 1e-8  # a standardised column whose part not explained by those before it has a smaller s.d. is left out
-STATE = ("betas_", "effects_", "effect_sds_", "covariances_", "residual_sds_")
+STATE = ("betas_", "beta_sds_", "effects_", "effect_sds_", "covariances_", "residual_sds_")
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class Estimates:
         NaN where the model has none.
     notes : tuple of str
         What a reader should know of the fit.
+    coefficient_sds : array, shape (k,), optional
+        Posterior s.d. of the coefficients, taken as independent; not told where absent.
     """
 
     coefficients: np.ndarray
@@ -90,6 +92,7 @@ class Estimates:
     covariance: np.ndarray
     residual_sd: float
     notes: tuple[str, ...]
+    coefficient_sds: np.ndarray | None = None
 
 
 class LinearMixed(Method):
@@ -109,11 +112,11 @@ class LinearMixed(Method):
     ----------
     slopes_ : list of int
         Features with random slopes.
-    betas_, effects_, effect_sds_, covariances_, residual_sds_ : array
-        (R, 1 + p), (R, q, e), (R, q, e), (R, e, e), (R,): estimates of R fits for q clusters and e = 1 + slopes random
-        effects, the intercept first, on the features as given; the tables below say the same with names.
+    betas_, beta_sds_, effects_, effect_sds_, covariances_, residual_sds_ : array
+        (R, 1 + p), (R, 1 + p), (R, q, e), (R, q, e), (R, e, e), (R,): estimates of R fits for q clusters and e = 1 + slopes
+        random effects, the intercept first, on the features as given; the tables below say the same with names.
     coefficients_ : DataFrame
-        seed, fold, feature ("" for the intercept), coefficient.
+        seed, fold, feature ("" for the intercept), coefficient, sd (posterior s.d.; NaN where the method tells none).
     components_ : DataFrame
         seed, fold, kind ("random" or "residual"), first, second (features, "" for the intercept), vcov, sdcor: variances with
         s.d., covariances with correlations, as lme4's VarCorr.
@@ -139,11 +142,13 @@ class LinearMixed(Method):
         shape = len(folds), len(self.levels_), 1 + len(slopes)
         self.slopes_ = slopes
         self.betas_ = np.zeros((len(folds), 1 + data.X.shape[1]))
+        self.beta_sds_ = np.full(self.betas_.shape, np.nan)
         self.effects_, self.effect_sds_ = np.zeros(shape), np.zeros(shape)
         self.covariances_ = np.zeros((len(folds), shape[2], shape[2]))
         self.residual_sds_ = np.full(len(folds), np.nan)
         codes = data.codes(self.levels_)
-        for i, fold in enumerate(tqdm(folds, desc=type(self).__name__, unit="fit", disable=None)):
+        alone = len(folds) == 1 or None  # one fit needs no bar
+        for i, fold in enumerate(tqdm(folds, desc=type(self).__name__, unit="fit", disable=alone)):
             self._fit_fold(i, fold, data, codes[fold.train])
         return self
 
@@ -158,6 +163,8 @@ class LinearMixed(Method):
         found = self._estimate(design)
         raw = np.r_[0, 1 + design.kept]
         self.betas_[i, raw] = design.to_raw @ found.coefficients
+        if found.coefficient_sds is not None:
+            self.beta_sds_[i, raw] = np.sqrt(design.to_raw**2 @ found.coefficient_sds**2)
         columns = np.r_[0, design.slopes]
         turn = design.to_raw[np.ix_(columns, columns)]
         slots = np.r_[0, [1 + self.slopes_.index(j) for j in raw[design.slopes] - 1]].astype(int)
@@ -191,8 +198,9 @@ class LinearMixed(Method):
         """Fixed effects on the features as given; see the class."""
         self._check_fitted()
         index = pd.MultiIndex.from_product([range(len(self.replicas_)), ["", *self.feature_names_]])
-        table = pd.DataFrame({"coefficient": self.betas_.ravel()}, index=index).reset_index()
-        table.columns = ["replica", "feature", "coefficient"]
+        table = pd.DataFrame({"coefficient": self.betas_.ravel(), "sd": self.beta_sds_.ravel()}, index=index)
+        table = table.reset_index()
+        table.columns = ["replica", "feature", "coefficient", "sd"]
         return self._keyed(table)
 
     @property

@@ -81,6 +81,8 @@ MAY_IMPORT = {
     "cluster_inference": TRAINING | {"method", "stack_method"},
     "interpretation": FITTING,
     "tuning": FITTING | {"candidates", "cells"},
+    "recovery": set(),
+    "univariate": {"registry", "data"},
     "methods": FITTING,
     "tabular": FITTING | {"methods"},
     "sklearn": FITTING | {"methods", "tabular"},
@@ -92,14 +94,28 @@ MAY_IMPORT = {
     "report": SHOWING | {"retrieval"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
-    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks"},
+    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
 NO_TORCH = (
-    TABLES | SHOWING | {*("report", "data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval")}
+    TABLES
+    | SHOWING
+    | {
+        *(
+            "report",
+            "data_warnings",
+            "data_checks",
+            "method",
+            "candidates",
+            "tuning",
+            "retrieval",
+            "recovery",
+            "univariate",
+        )
+    }
 )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from armed.data.adni_standin import Truth
+from armed.data.study import FEATURE_TRUTH_COLUMNS
 
 TRUTH_FILE = "truth.json"
+SITE_COLUMNS = ("dataset", "cluster", "intercept")
 
 
 def read_truths(raw: Mapping[int, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,15 +34,19 @@ def read_truths(raw: Mapping[int, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     for dataset, path in raw.items():
         beside = Path(path).with_name(TRUTH_FILE)
         if beside.is_file():
-            truth = Truth.load(beside)
-            features.append(_features(truth).assign(dataset=dataset))
-            clusters = [f"site {site:03d}" for site in truth.sites.index]
-            intercepts = truth.sites["intercept"].to_numpy()
-            sites.append(pd.DataFrame({"dataset": dataset, "cluster": clusters, "intercept": intercepts}))
-    columns = ["dataset", "feature", "coefficient", "slope_sd", "predictive"]
-    told = pd.concat(features, ignore_index=True)[columns] if features else pd.DataFrame(columns=columns)
-    known = pd.concat(sites, ignore_index=True) if sites else pd.DataFrame(columns=["dataset", "cluster", "intercept"])
+            of_features, of_sites = tables(Truth.load(beside), dataset)
+            features.append(of_features)
+            sites.append(of_sites)
+    told = pd.concat(features, ignore_index=True) if features else pd.DataFrame(columns=list(FEATURE_TRUTH_COLUMNS))
+    known = pd.concat(sites, ignore_index=True) if sites else pd.DataFrame(columns=list(SITE_COLUMNS))
     return told, known
+
+
+def tables(truth: Truth, dataset: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the truth of one dataset as the tables `features` and `sites` of `read_truths`."""
+    clusters = [f"site {site:03d}" for site in truth.sites.index]
+    sites = pd.DataFrame({"dataset": dataset, "cluster": clusters, "intercept": truth.sites["intercept"].to_numpy()})
+    return _features(truth).assign(dataset=dataset)[list(FEATURE_TRUTH_COLUMNS)], sites
 
 
 def _features(truth: Truth) -> pd.DataFrame:

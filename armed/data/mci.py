@@ -6,7 +6,7 @@ visits are taken by their months, subjects by their number (RID).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,30 @@ def from_visits(visits: pd.DataFrame, n_seen: int) -> tuple[ClusteredData, Clust
     divided, dropped = _divide(visits, n_seen, "the table of visits")
     parts, _ = _assemble({0: divided})
     return parts["seen"], parts["unseen"], dropped
+
+
+def from_tables(tables: Iterable[tuple[int, pd.DataFrame]], n_seen: int) -> tuple[ClusteredData, ClusteredData]:
+    """Make seen and unseen sites from the tables of visits of several datasets, which may be drawn one at a time.
+
+    Parameters
+    ----------
+    tables : iterable of (int, DataFrame)
+        Number of each dataset, and its visits as for `from_visits`.
+    n_seen : int
+        Number of seen sites of each dataset.
+
+    Returns
+    -------
+    seen, unseen : ClusteredData
+        As a variant of `make`: all datasets with the same features.
+
+    Raises
+    ------
+    DataError
+        No site would be left for one of the parts.
+    """
+    parts, _ = _assemble({i: _divide(visits, n_seen, f"dataset {i}")[0] for i, visits in tables})
+    return parts["seen"], parts["unseen"]
 
 
 def describe(dropped: pd.DataFrame) -> pd.DataFrame:

@@ -134,8 +134,9 @@ class _Job:
             if self.inference is not None:
                 predictor = registry.load(CLUSTER_INFERENCE).load(self.inference / variant.data)
             first = variant.rotation * (1 + max(f.fold for f in folds))
-            parts = self.data.parts[variant.data]
-            found.setdefault(variant.name, []).append(Trained(method, parts, folds, fitted, predictor, first))
+            parts, known = self.data.parts[variant.data], self.data.truth
+            known = known[(known["variant"] == variant.data) & (known["part"] == "seen")] if len(known) else known
+            found.setdefault(variant.name, []).append(Trained(method, parts, folds, fitted, known, predictor, first))
         return found
 
 
@@ -159,7 +160,11 @@ def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -
     )
     found = {"thresholds": thresholds}
     extra = [t.adversary_and_z() for t in trained]
-    importance = [frame for t in trained if (frame := t.importance()) is not None]
+    by_training = [t.importance() for t in trained]
+    if len(job.data.feature_truth):
+        pairs = zip(trained, by_training, strict=True)
+        extra += [t.truth_metrics(of_training, job.data.feature_truth) for t, of_training in pairs]
+    importance = [frame for frame in by_training if frame is not None]
     if importance:
         found["importance"] = _ranked(pd.concat(importance, ignore_index=True).assign(variant=variant))
         extra.append(_probe_ranks(found["importance"]))

@@ -16,7 +16,9 @@ from armed.data.study import StudyData
 from armed.jobs.fit import variants
 from armed.method import Method, Predictions, Rows
 from armed.metrics import youden_threshold
+from armed.recovery import truth_metrics
 from armed.scoring import FIXED_OF
+from armed.univariate import feature_kinds
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Trained:
         Training, validation and test rows as reported, whatever stopped training early.
     preparation : FittedPreparation
         Of each fold.
+    clusters : DataFrame
+        What is known of the seen clusters (`StudyData.truth`).
     predictor : ClusterInference or None
         The study's Z-predictor, for methods that infer clusters.
     first_fold : int
@@ -69,6 +73,7 @@ class Trained:
     parts: Mapping[str, ClusteredData]
     folds: Splits
     preparation: FittedPreparation
+    clusters: pd.DataFrame
     predictor: object | None
     first_fold: int = 0
 
@@ -146,6 +151,14 @@ class Trained:
         """Random effects of each fit; None where the method has none."""
         found = self.method.random_effects_
         return None if found is None else self.numbered(found)
+
+    def truth_metrics(self, importance: pd.DataFrame | None, feature_truth: pd.DataFrame) -> pd.DataFrame:
+        """How well the effects that are known to be true are found again (`armed.recovery`), given the fits' importance."""
+        part, effects = self.parts["seen"], self.random_effects()
+        if effects is not None:
+            effects = effects[effects["seed"].isin(self.folds.seeds)]
+        datasets = {seed: int(part.dataset[part.rows_of(seed)[0]]) for seed in self.folds.seeds}
+        return truth_metrics(effects, importance, feature_truth, self.clusters, datasets, feature_kinds(part))
 
     def importance(self) -> pd.DataFrame | None:
         """Importance of each feature in each fit, over its test rows; None where the method has none."""

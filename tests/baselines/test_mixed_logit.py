@@ -111,6 +111,26 @@ def test_bound_and_gradient_are_those_of_statsmodels():
             np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
 
 
+def test_the_optimiser_starts_from_a_curvature_that_is_about_right():
+    data, _, _ = simulated(30, 40, slope_sd=0.5)
+    design = mixed_logit.Design.of(data.X, data.y.astype(float), data.codes(data.levels), [0, 1])
+    Z = mixed_logit._membership(design, np.r_[0, design.slopes])
+    model = mixed_logit._Logit(design.y, design.X, Z, np.repeat([0, 1, 2], 30), vcp_p=1.0, fe_p=2.0)
+    result = model.fit_vb(mean=np.zeros(96), sd=np.full(96, 0.4))
+    mean, log_sd = result.params, np.log(np.r_[result.fe_sd, result.vcp_sd, result.vc_sd])
+
+    def gradient(at):
+        sd = np.exp(at[96:])
+        by_mean, by_sd = model.vb_elbo_grad(at[:96], sd)
+        return -np.r_[by_mean, by_sd * sd]
+
+    at = np.r_[mean, log_sd]
+    steps = 1e-4 * np.eye(len(at))
+    found = np.array([(gradient(at + s) - gradient(at - s))[i] / 2e-4 for i, s in enumerate(steps)])
+    ratio = found / model.curvatures()
+    assert ratio.min() > 0.2 and ratio.max() < 10
+
+
 def test_separated_classes_stay_finite_and_warn_of_nothing():
     data, _, _ = simulated(10, 20)
     data = ClusteredData(data.X, (data.X[:, 0] > 0).astype(int), data.clusters)
@@ -124,7 +144,7 @@ def test_no_convergence_is_a_note(monkeypatch):
     monkeypatch.setattr(
         mixed_logit.BinomialBayesMixedGLM,
         "fit_vb",
-        lambda self, **start: fit_vb(self, minim_opts={"maxiter": 1}, **start),
+        lambda self, minim_opts, **start: fit_vb(self, minim_opts=minim_opts | {"maxiter": 1}, **start),
     )
     method = MixedLogit().fit(data, whole(data))
     assert method.notes_[(0, 0)] == "the variational fit did not converge"

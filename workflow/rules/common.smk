@@ -12,6 +12,7 @@ configuration.complete(config)
 
 STUDIES = configuration.selected_studies(config)
 STAND_INS = range(max((len(configuration.datasets(config, study)) for study in STUDIES), default=0))
+RECOVERY = configuration.recovery_settings(config)
 MIRROR = retrieval.mirror_folder(config["data_mirror"])
 TABLES = ["metrics", "cluster_metrics", "thresholds", "importance", "random_effects"]
 
@@ -136,7 +137,24 @@ def there(paths):
 
 def parts(wildcards):
     """Each table's parts from every model of every study."""
-    return {table: parts_of(f"{table}.tsv") for table in TABLES}
+    return {**{table: parts_of(f"{table}.tsv") for table in TABLES}, "univariate": univariates()}
+
+
+def univariates():
+    """Fits of single features, of the studies on visits of subjects at sites."""
+    return there(f"results/univariate/{study}.tsv" for study in STUDIES if registry.study(study).raw == "adnimerge")
+
+
+def recovered(wildcards):
+    return there(["results/sensitivity.tsv"]) if RECOVERY else []
+
+
+def predicted(wildcards):
+    """The predictions of a study on real or stand-in data, whose curves are drawn."""
+    if wildcards.study in registry.SPIRALS:
+        return []
+    models = configuration.selected_models(config, wildcards.study)
+    return there(f"results/predictions/{wildcards.study}/{model}.parquet" for model in models)
 
 
 def drawn(wildcards):

@@ -1,7 +1,10 @@
 rule figures:
     input:
         expand("results/{name}.tsv", name=["summary", "comparison", "importance", "random_effects", "deconfounding"]),
+        expand("results/{name}.tsv", name=["metrics", "univariate"]),
         boundaries,
+        predicted,
+        recovered,
         "results/data/{study}.npz",
     output:
         touch("results/figures/.{study}.done"),
@@ -28,6 +31,8 @@ rule report:
     input:
         expand("results/{table}.tsv", table=TABLES),
         expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding", "tuning"]),
+        "results/univariate.tsv",
+        recovered,
         figures_done,
         data_checks,
         workflow.source_path("../report/report.html.j2"),

@@ -2,7 +2,7 @@ rule collect:
     input:
         unpack(parts),
     output:
-        **{table: f"results/{table}.tsv" for table in TABLES},
+        **{table: f"results/{table}.tsv" for table in [*TABLES, "univariate"]},
     log:
         "results/logs/collect.log",
     benchmark:
