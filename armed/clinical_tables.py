@@ -129,7 +129,7 @@ def recovery_table(sensitivity: pd.DataFrame, study: str, confidence: float = 0.
 
 
 def univariate_table(univariate: pd.DataFrame, study: str, top: int | None = TOP) -> pd.DataFrame:
-    """Lay out the mixed logistic models of single features, the strongest first.
+    """Lay out the mixed logistic models of single features, the clearest first (coefficient by its s.d.).
 
     Parameters
     ----------
@@ -146,12 +146,13 @@ def univariate_table(univariate: pd.DataFrame, study: str, top: int | None = TOP
     """
     rows = univariate[univariate["study"] == study]
     rows = rows[rows["dataset"] == rows["dataset"].min()]
-    rows = rows.sort_values("coefficient", key=np.abs, ascending=False, kind="stable").head(top or len(rows))
+    clear = (rows["coefficient"] / rows["coefficient_sd"]).abs().sort_values(ascending=False, kind="stable")
+    rows = rows.loc[clear.index].head(top or len(rows))
     fitted = zip(rows["coefficient"], rows["coefficient_sd"], strict=True)
     made = {
         "Feature": rows["feature"].tolist(),
         "Kind": rows["kind"].tolist(),
-        "Log odds per s.d. (s.d.)": [f"{number(c)} ({number(sd)})" for c, sd in fitted],
+        "Log odds (s.d.)": [f"{number(c)} ({number(sd)})" for c, sd in fitted],
         "True log odds": [number(v) for v in rows["true_coefficient"]],
         "S.d. of slopes": [number(v) for v in rows["slope_sd"]],
         "True s.d.": [number(v) for v in rows["true_slope_sd"]],

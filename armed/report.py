@@ -208,7 +208,7 @@ def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) ->
         "truth": _html(clinical_tables.truth_table(found["summary"], study)),
         "recovery": _html(clinical_tables.recovery_table(found["sensitivity"], study, confidence)),
         "univariate": _html(clinical_tables.univariate_table(univariate, study)),
-        "univariate_shown": f"{min(clinical_tables.TOP, n_features)} strongest of {n_features} features",
+        "univariate_shown": f"{min(clinical_tables.TOP, n_features)} clearest of {n_features} features",
     }
 
 

@@ -91,9 +91,9 @@ class TestTables:
         assert shown.iloc[7]["S.d. of slopes: r with the truth"] == expected
         assert clinical_tables.recovery_table(frames["sensitivity"], HEART).empty
 
-    def test_the_strongest_univariate_effects_come_first(self, frames):
+    def test_the_clearest_univariate_effects_come_first(self, frames):
         shown = clinical_tables.univariate_table(frames["univariate"], MCI)
-        strongest = frames["univariate"].set_index("feature")["coefficient"].abs().nlargest(10)
+        strongest = frames["univariate"].set_index("feature")["coefficient"].abs().nlargest(10)  # all of one s.d.
         assert shown["Feature"].tolist() == list(strongest.index)
         assert {"True log odds", "Truly predictive"} <= set(shown)
         unknown = {"true_coefficient": np.nan, "true_slope_sd": np.nan, "predictive": -1}
@@ -184,7 +184,7 @@ class TestReport:
             "AUROC, pooled and within clusters",
             "Against the stand-in's truth",
             "Recovery by number of subjects",
-            "10 strongest of 37 features",
+            "10 clearest of 37 features",
             "it is among the ten most important features",
         ):
             assert part in text, part

@@ -172,8 +172,7 @@ def _scatter(ax: Axes, rows: pd.DataFrame, column: str, model: str, confidence: 
         slope, intercept = np.polyfit(rows[column], rows["sd"], 1)
         ends = np.array([rows[column].min(), rows[column].max()])
         ax.plot(ends, intercept + slope * ends, color="#888888", linewidth=1, zorder=1)
-    ax.set_xlim(left=0)
-    ax.set_ylim(bottom=0)
+    ax.margins(0.08)
     ax.grid()
     found = cluster_correlation(rows[column], rows["sd"], rows["feature"], confidence)
     if np.isnan(found.r):
