@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,14 @@ import pandas as pd
 
 from armed.data.study import is_probe
 from armed.errors import DataError
+from armed.registry import SPIRALS
 from armed.schemas import table
 from armed.statistics import Settings, mean_of
+
+TOP = 10
+"""So many features count as the most important ones (paper)."""
+Wins = Callable[[pd.DataFrame, list[str]], pd.Series]
+"""Importance with a column `probe`, and what to group it by, in: for each group, whether a probe wins."""
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -94,37 +100,101 @@ def deconfounding_shares(
     DataError
         A study has probes, and no real feature to compare them with.
     """
-    settings = settings or Settings()
-    known = {f: is_probe(f) if probes is None else f in set(probes) for f in importance["feature"].unique()}
-    marked = importance.assign(probe=importance["feature"].map(known).astype(bool))
-    rows = []
+    marked = _marked(importance, probes)
     for study, of_study in marked.groupby("study", sort=False, observed=True):
         if of_study["probe"].all():
             raise DataError(
                 f"Study '{study}' has importance of probes only ({sorted(of_study['feature'].unique())});"
                 " real features are needed beside them."
             )
+    return _all_shares(marked, _beats_the_weakest, settings or Settings())
+
+
+def probe_in_top_ten(
+    importance: pd.DataFrame,
+    probes: Collection[str] | None = None,
+    settings: Settings | None = None,
+    *,
+    top: int = TOP,
+) -> pd.DataFrame:
+    """Share of datasets in which a probe is among the most important features (paper, MCI study with probes).
+
+    The yardstick where there are many real features, of which the weakest says nothing.
+
+    Parameters
+    ----------
+    importance, probes, settings
+        As in `deconfounding_shares`.
+    top : int
+        How many features count as the most important.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As in `deconfounding_shares`, and so are the units. `n_seeds` of variant ``main`` counts seeds of one dataset where
+        the study has only one.
+    """
+
+    def is_in_top(rows: pd.DataFrame, by: list[str]) -> pd.Series:
+        rank = rows.groupby(by)["importance"].rank(ascending=False, method="first")
+        return rows.assign(won=rows["probe"] & (rank <= top)).groupby(by)["won"].any()
+
+    return _all_shares(_marked(importance, probes), is_in_top, settings or Settings())
+
+
+def probe_shares(
+    importance: pd.DataFrame, probes: Collection[str] | None = None, settings: Settings | None = None
+) -> pd.DataFrame:
+    """Table `deconfounding`: spirals by their weakest real feature, other studies by their ten most important features.
+
+    Parameters, returned columns and errors are those of `deconfounding_shares`; `armed.labels.probe_criterion` says in words
+    which criterion a study has.
+    """
+    is_spirals = importance["study"].isin(SPIRALS)
+    found = [
+        deconfounding_shares(importance[is_spirals], probes, settings),
+        probe_in_top_ten(importance[~is_spirals], probes, settings),
+    ]
+    return pd.concat([part for part in found if len(part)] or found[:1], ignore_index=True)
+
+
+def chance_in_top(n_features: int, n_probes: int, top: int = TOP) -> float:
+    """Chance that of features ranked at random a probe is among the first `top`."""
+    if top >= n_features:
+        return 1.0
+    return 1.0 - math.comb(n_features - n_probes, top) / math.comb(n_features, top)
+
+
+def _marked(importance: pd.DataFrame, probes: Collection[str] | None) -> pd.DataFrame:
+    known = {f: is_probe(f) if probes is None else f in set(probes) for f in importance["feature"].unique()}
+    return importance.assign(probe=importance["feature"].map(known).astype(bool))
+
+
+def _all_shares(marked: pd.DataFrame, wins: Wins, settings: Settings) -> pd.DataFrame:
+    """Table `deconfounding` of the studies that have probes."""
+    rows = []
+    for study, of_study in marked.groupby("study", sort=False, observed=True):
         if of_study["probe"].any():
             for key, group in of_study.groupby(["model", "variant"], sort=False, observed=True):
-                rows += [(study, *key, *shares) for shares in _shares(group, settings)]
+                rows += [(study, *key, *shares) for shares in _shares(group, wins, settings)]
     return pd.DataFrame(rows, columns=list(table("deconfounding").columns))
 
 
-def _shares(importance: pd.DataFrame, settings: Settings) -> list[tuple]:
+def _shares(importance: pd.DataFrame, wins: Wins, settings: Settings) -> list[tuple]:
     """unit, share, ci_low, ci_high, n_seeds, n_folds of one model."""
     folds = importance.dropna(subset="importance")
     averaged = folds.groupby(["seed", "feature", "probe"], as_index=False)["importance"].mean()
-    per_dataset, per_fold = _probe_wins(averaged, ["seed"]), _probe_wins(folds, ["seed", "fold"])
+    per_dataset, per_fold = wins(averaged, ["seed"]), wins(folds, ["seed", "fold"])
     n, n_folds = len(per_dataset), int(per_fold.groupby("seed").size().max()) if len(per_fold) else 0
     found = []
-    for unit, wins in (("dataset", per_dataset), ("fold", per_fold)):
-        share = mean_of(wins.groupby("seed").mean().to_numpy(float))
+    for unit, won in (("dataset", per_dataset), ("fold", per_fold)):
+        share = mean_of(won.groupby("seed").mean().to_numpy(float))
         low, high = wilson(share * n, n, settings.confidence)
         found.append((unit, share, low, high, n, n_folds))
     return found
 
 
-def _probe_wins(importance: pd.DataFrame, by: list[str]) -> pd.Series:
+def _beats_the_weakest(importance: pd.DataFrame, by: list[str]) -> pd.Series:
     largest = importance[importance["probe"]].groupby(by)["importance"].max()
     weakest = importance[~importance["probe"]].groupby(by)["importance"].min()
     largest, weakest = largest.align(weakest, join="inner")

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from armed import labels, registry, tables
+from armed import clinical_tables, labels, registry, tables
+from armed.metrics import LOWER_IS_BETTER
 from armed.plotting.catalogue import headline_metric, is_null_check
+from armed.statistics import RESAMPLED
 
 ALPHA = 0.05  # after Holm's correction
 _NULL_ACCURACY = 0.5
@@ -30,7 +32,8 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     ----------
     study : str
     results : mapping of str to pandas.DataFrame
-        Tables ``summary``, ``comparison``, ``paired_tests``, ``deconfounding`` (`armed.results`); may be empty.
+        Tables ``summary``, ``comparison``, ``paired_tests``, ``deconfounding`` (`armed.results`); may be empty. Where they
+        are there, ``sensitivity`` too.
     config : mapping
         The whole configuration.
 
@@ -42,16 +45,32 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     metric = headline_metric(study)
     mine = {name: frame[frame["study"] == study] for name, frame in results.items() if "study" in frame}
     null = is_null_check(config["studies"][study])
-    found = []
+    found = _data(mine["summary"])
     # Where nothing can be known about unseen clusters, a ranking of models there would rank noise.
     for partition in ("seen",) if null else ("seen", "unseen", "deconfounded", "deconfounded_fixed"):
         for variant in labels.data_variants(study):
+            if variant == registry.REFERENCE_PROTOCOL:
+                continue  # another way of training on the same data: in the tables
             found += _ranking(mine["summary"], mine["paired_tests"], metric, partition, variant)
     found += _armed(mine["paired_tests"], metric)
     if null:
         found += _null_check(mine["summary"], metric)
     found += _probes(mine["deconfounding"], study)
+    found += _truth(mine["summary"])
+    if "sensitivity" in mine:
+        found += _recovery(mine["sensitivity"], config["statistics"]["confidence"])
     return found + _published(mine["comparison"], study)
+
+
+def _data(summary: pd.DataFrame) -> list[Finding]:
+    """What a stand-in's results are not about."""
+    if "stand-in" not in set(summary["source"]):
+        return []
+    text = (
+        "Simulated in place of data that were not available. What follows tells how methods do on such data, and nothing "
+        "about patients; it reproduces no published number."
+    )
+    return [Finding("Stand-in data", text)]
 
 
 def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition: str, variant: str) -> list[Finding]:
@@ -60,21 +79,23 @@ def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition:
     rows = rows[rows["ci_method"] == "corrected"].dropna(subset=["mean"])
     if rows.empty:
         return []
-    best = rows.loc[rows["mean"].idxmax()]
+    lower = metric in LOWER_IS_BETTER
+    best = rows.loc[rows["mean"].idxmin() if lower else rows["mean"].idxmax()]
     text = (
-        f"{labels.model(best['model'])} has the highest {labels.metric(metric)}, "
+        f"{labels.model(best['model'])} has the {'lowest' if lower else 'highest'} {labels.metric(metric)}, "
         f"{tables.interval(best['mean'], best['ci_low'], best['ci_high'])}."
     )
     pairs = _rows(tests, partition, metric, variant)
     for reference, of_reference in pairs.groupby("reference", sort=False):
-        text += " " + _against(of_reference, reference)
+        text += " " + _against(of_reference, reference, lower)
     return [Finding(_where(partition, variant), text)]
 
 
-def _against(pairs: pd.DataFrame, reference: str) -> str:
+def _against(pairs: pd.DataFrame, reference: str, lower: bool) -> str:
     clear = pairs[pairs["p_holm"] < ALPHA]
-    better = clear[clear["difference"] > 0].sort_values("difference", ascending=False)
-    worse = clear[clear["difference"] < 0].sort_values("difference")
+    gain = clear["difference"] * (-1 if lower else 1)
+    better = clear[gain > 0].sort_values("difference", ascending=lower)
+    worse = clear[gain < 0].sort_values("difference", ascending=not lower)
     name = labels.model(reference)
     parts = []
     if len(better):
@@ -124,12 +145,15 @@ def _armed(tests: pd.DataFrame, metric: str) -> list[Finding]:
         difference = tables.interval(r.difference, r.ci_low, r.ci_high, signed=True)
         names.append(f"{where[:1].lower()}{where[1:]} {difference}, p {p if p.startswith('<') else f'= {p}'}")
     about = f"ARMED against {_listed([labels.model(m) for m in rows['reference'].unique()])}"
-    return [Finding(about, f"Difference in {labels.metric(metric)} (p after Holm): {'; '.join(names)}.")]
+    better = ", lower is better" if metric in LOWER_IS_BETTER else ""
+    return [Finding(about, f"Difference in {labels.metric(metric)} (p after Holm{better}): {'; '.join(names)}.")]
 
 
 def _probes(shares: pd.DataFrame, study: str) -> list[Finding]:
     """How often a probe is taken for a real feature; models that use another's weights are not told twice."""
     shares = shares[~shares["model"].isin(registry.WITHOUT_FITS)]
+    if (anew := shares["variant"] == RESAMPLED).any():
+        shares = shares[anew]  # seeds of one dataset say nothing of another
     found = []
     for unit, about in _PROBE_UNITS.items():
         rows = shares[shares["unit"] == unit].sort_values("share", kind="stable")
@@ -138,13 +162,47 @@ def _probes(shares: pd.DataFrame, study: str) -> list[Finding]:
             f"{labels.model(r.model, r.variant, study)} {tables.percent(r.share, r.ci_low, r.ci_high)}"
             for r in some.itertuples()
         ]
+        if anew.any():
+            about = f"{about}, {labels.variant_name(RESAMPLED)}"
         parts = [_listed(names)] if names else []
         if len(none):
             never = _listed([labels.model(m, v, study) for m, v in zip(none["model"], none["variant"], strict=True)])
             parts.append(f"never: {never}")
         if parts:
-            text = f"Share in which a probe is more important than the weakest real feature: {'; '.join(parts)}."
+            text = f"Share in which a probe {labels.probe_criterion(study)}: {'; '.join(parts)}."
             found.append(Finding(f"Probes, {about} (lower is better)", text))
+    return found
+
+
+def _truth(summary: pd.DataFrame) -> list[Finding]:
+    """How far the models' importance tells which features a stand-in's generator made predictive."""
+    rows = _rows(summary, "seen", "feature_recovery", "main")
+    rows = rows[(rows["ci_method"] == "corrected") & ~rows["model"].isin(registry.WITHOUT_FITS)].dropna(subset="mean")
+    if rows.empty:
+        return []
+    rows = rows.sort_values("mean", ascending=False, kind="stable")
+    names = [f"{labels.model(r.model)} {tables.interval(r.mean, r.ci_low, r.ci_high, 2)}" for r in rows.itertuples()]
+    text = f"AUROC of importance as a detector of the truly predictive features (0.5: none): {_listed(names)}."
+    return [Finding("Truth of the stand-in", text)]
+
+
+def _recovery(sensitivity: pd.DataFrame, confidence: float) -> list[Finding]:
+    """How well slopes and intercepts are recovered, from the study's number of subjects to the largest."""
+    rows = sensitivity[sensitivity["factor"] == "subjects"].dropna(subset="value")
+    found = []
+    for metric in clinical_tables.RECOVERY_METRICS:
+        names = []
+        own = rows[rows["metric"] == metric]
+        for model in labels.ordered_models(own["model"].unique()):
+            by_level = own[own["model"] == model].groupby("level")["value"]
+            told = [
+                f"{tables.interval(*clinical_tables.mean_interval(values.to_numpy(), confidence), 2)} (x{level})"
+                for level, values in sorted(by_level, key=lambda pair: float(pair[0]))
+            ]
+            names.append(f"{labels.model(model)} {', '.join(told)}")
+        if names:
+            about = labels.metric(metric)
+            found.append(Finding(f"Recovery by number of subjects, {about}", f"{'; '.join(names)}."))
     return found
 
 

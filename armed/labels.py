@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from armed.registry import MODELS, STUDIES
+from armed.registry import MODELS, SPIRALS, STUDIES
 
 PARTITIONS = {
     "seen": "seen clusters",
@@ -17,12 +17,33 @@ _METRICS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "brier": "Brier score",
+    "ece": "ECE",
+    "mse": "MSE",
+    "r2": "R²",
+    "f1": "F1",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "youden": "Youden's index",
+    "sensitivity_at_specificity_80": "sensitivity at 80% specificity",
+    "specificity_at_sensitivity_80": "specificity at 80% sensitivity",
     "within_cluster_auroc": "AUROC within clusters",
     "z_accuracy": "accuracy of the Z-predictor",
     "adversary_accuracy": "accuracy of the adversary",
     "probe_rank": "rank of the best probe",
+    "slope_recovery": "s.d. of slopes: r with the truth",
+    "slope_ratio": "s.d. of slopes: learned / true",
+    "intercept_recovery": "intercepts: r with the truth",
+    "feature_recovery": "AUROC of importance for predictive features",
 }
-_VARIANTS = {"main": "main", "resampled": "new dataset per seed", "lambda_F1": "lambda_F = 1", "plain_em": "plain EM"}
+_VARIANTS = {
+    "main": "main",
+    "resampled": "new dataset per seed",
+    "reference_protocol": "the authors' early stopping",
+    "lambda_F1": "lambda_F = 1",
+    "plain_em": "plain EM",
+}
+_OTHERS = {"oracle": "Oracle (univariate mixed logistic models)"}
+"""Models that are not methods of the registry."""
 _PUBLISHED = {"notebook": "authors' notebook", "rerun": "authors' code, rerun on one seed"}
 _SOURCES = {
     "simulated": "Simulated data",
@@ -35,7 +56,7 @@ _SOURCES = {
 
 def model(id: str, variant: str = "main", study_id: str | None = None) -> str:
     """Name of a model, with its changed setting unless `variant` is one of the study's data variants."""
-    name = MODELS[id].label if id in MODELS else str(id)
+    name = MODELS[id].label if id in MODELS else _OTHERS.get(id, str(id))
     return name if variant in data_variants(study_id) else f"{name}, {variant_name(variant)}"
 
 
@@ -62,6 +83,12 @@ def metric(id: str) -> str:
 def variant_name(id: str) -> str:
     """Name of a variant."""
     return _VARIANTS.get(id, str(id).replace("_", " "))
+
+
+def probe_criterion(study_id: str) -> str:
+    """What counts as a probe taken for a real feature: in spirals with their two real features, and where there are many."""
+    weakest = "is more important than the weakest real feature"
+    return weakest if study_id in SPIRALS else "is among the ten most important features"
 
 
 def published(table: str) -> str:

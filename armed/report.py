@@ -12,17 +12,20 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from armed import clinical_tables, labels, registry, reproducibility, results, schemas, tables
 from armed import config as configuration
-from armed import labels, registry, reproducibility, results, schemas, tables
 from armed.files import atomic
 from armed.findings import findings
 from armed.pages import html as _html
 from armed.pages import render
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
+from armed.retrieval import Receipt
 
 logger = logging.getLogger(__name__)
 
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
+NOT_ALWAYS = ("univariate", "sensitivity")
+"""Tables that not every run makes."""
 LARGEST_SVG = 150_000  # bytes; figures with many points and images are smaller and faster as pixels
 LARGEST_PAGE = 5_000_000  # bytes
 
@@ -45,7 +48,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         If a table does not fit its schema.
     """
     results_dir, out = Path(results_dir), Path(out)
-    found = {name: _table(name, results_dir) for name in TABLES}
+    found = _tables(results_dir)
     studies = configuration.selected_studies(config)
     page = render(
         "report.html.j2",
@@ -80,12 +83,14 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
         The files written.
     """
     results_dir = Path(results_dir)
-    found = {name: _table(name, results_dir) for name in TABLES}
+    found = _tables(results_dir)
     written = []
     for study in configuration.selected_studies(config):
         sources = found["summary"].loc[found["summary"]["study"] == study, "source"].unique()
         caption = ". ".join([labels.study(study), *(labels.source(source) for source in sources)]) + "."
-        for name, frame in tables.study_tables(study, found, headline_metric(study)).items():
+        made = tables.study_tables(study, found, headline_metric(study))
+        made |= clinical_tables.study_tables(study, found, config["statistics"]["confidence"])
+        for name, frame in made.items():
             written += tables.table(name, frame, results_dir / "tables", caption)
     return written
 
@@ -106,8 +111,11 @@ def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: M
     Returns
     -------
     pandas.DataFrame
-        Columns Model, What, Reason: models and variants without a row, then values that are not defined, by reason.
+        Columns Model, What, Reason: models and variants without a row, then values that are not defined, by reason. One
+        row where the study's data could not be had.
     """
+    if problem := not_run(study, results_dir):
+        return pd.DataFrame([("all", "all", f"not run: {problem}")], columns=["Model", "What", "Reason"])
     rows = metrics[metrics["study"] == study]
     have = set(zip(rows["model"], rows["variant"], strict=True))
     lines = []
@@ -132,6 +140,12 @@ def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: M
     return pd.DataFrame(lines, columns=["Model", "What", "Reason"])
 
 
+def not_run(study: str, results_dir: Path) -> str:
+    """Tell why a study was not run, as its data could not be had; empty where they could."""
+    path = Path(results_dir) / "raw" / f"{registry.study(study).raw}.json"
+    return Receipt.read(path).problem if registry.study(study).source == "open" and path.is_file() else ""
+
+
 def fit_notes(study: str, metrics: pd.DataFrame) -> pd.DataFrame:
     """Count the remarks on fits that gave a value all the same, such as a fit that did not converge."""
     rows = metrics[(metrics["study"] == study) & (metrics["note"] != "") & metrics["value"].notna()]
@@ -149,7 +163,10 @@ def fit_notes(study: str, metrics: pd.DataFrame) -> pd.DataFrame:
 def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, config: Mapping) -> dict:
     headline = headline_metric(study)
     summary = found["summary"][found["summary"]["study"] == study]
-    others = [m for m in dict.fromkeys(summary["metric"]) if m != headline]
+    elsewhere = (headline, *clinical_tables.TRUTH_METRICS)
+    others = [m for m in dict.fromkeys(summary["metric"]) if m not in elsewhere]
+    problem = not_run(study, results_dir)
+    check = results_dir / "data_checks" / f"{study}.html"
     sources = summary["source"].unique()
     tests = tables.tests_table(found["paired_tests"], study, headline)
     return {
@@ -159,6 +176,9 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "stand_in": "stand-in" in sources,
         "metric": labels.metric(headline),
         "findings": findings(study, found, config),
+        "not_run": problem,
+        "check": f"{check.parent.name}/{check.name}" if check.is_file() else "",
+        **_clinical(study, found, config),
         "comparison": _html(tables.comparison_table(found["comparison"], study)),
         "results": _html(tables.results_table(summary, study, headline)),
         "other_results": [(labels.metric(m), _html(tables.results_table(summary, study, m))) for m in others],
@@ -166,17 +186,42 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "n_tests": len(tests),
         "deconfounding": _html(tables.deconfounding_table(found["deconfounding"], study)),
         "tuning": _html(tables.tuning_table(found["tuning"], study)),
-        "figures": [_figure(spec, results_dir) for spec in figures(study, config)],
+        "criterion": labels.probe_criterion(study),
+        "figures": [] if problem else [_figure(spec, results_dir) for spec in figures(study, config)],
         "absent": _html(absent_cells(study, found["metrics"], results_dir, config)),
         "notes": _html(fit_notes(study, found["metrics"])),
     }
+
+
+def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) -> dict:
+    """What only some studies have."""
+    confidence = config["statistics"]["confidence"]
+    univariate = found["univariate"][found["univariate"]["study"] == study]
+    n_features = int((univariate["dataset"] == univariate["dataset"].min()).sum())
+    return {
+        "is_simulated": study in registry.SPIRALS,
+        "published": [
+            (labels.partition(partition).capitalize(), _html(frame).replace(", ", ",\u00a0"))  # not broken there
+            for partition, frame in clinical_tables.published_tables(found["comparison"], study).items()
+        ],
+        "discrimination": _html(clinical_tables.discrimination_table(found["summary"], study)),
+        "truth": _html(clinical_tables.truth_table(found["summary"], study)),
+        "recovery": _html(clinical_tables.recovery_table(found["sensitivity"], study, confidence)),
+        "univariate": _html(clinical_tables.univariate_table(univariate, study)),
+        "univariate_shown": f"{min(clinical_tables.TOP, n_features)} clearest of {n_features} features",
+    }
+
+
+def _tables(results_dir: Path) -> dict[str, pd.DataFrame]:
+    return {name: _table(name, results_dir) for name in (*TABLES, *NOT_ALWAYS)}
 
 
 def _table(name: str, results_dir: Path) -> pd.DataFrame:
     path = results_dir / f"{name}.tsv"
     if path.is_file():
         return results.read(name, path)
-    logger.warning("%s does not exist; the report goes without it", path)
+    if name in TABLES:
+        logger.warning("%s does not exist; the report goes without it", path)
     dtypes = {schemas.TEXT: "str", schemas.INTEGER: "int64", schemas.REAL: "float64"}
     columns = schemas.table(name).columns
     return pd.DataFrame({column: pd.Series(dtype=dtypes[kind]) for column, kind in columns.items()})

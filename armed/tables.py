@@ -11,7 +11,7 @@ import pandas as pd
 
 from armed import labels
 from armed.files import atomic
-from armed.registry import MODELS
+from armed.registry import MODELS, SPIRALS
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
 _MISSING = "–"
@@ -74,7 +74,7 @@ def comparison_table(comparison: pd.DataFrame, study: str) -> pd.DataFrame:
     pandas.DataFrame
         Strings, one row per published number, in the registry's order of models.
     """
-    rows = _ordered(comparison[(comparison["study"] == study) & (comparison["ci_method"] == "corrected")])
+    rows = ordered(comparison[(comparison["study"] == study) & (comparison["ci_method"] == "corrected")])
     return pd.DataFrame(
         {
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
@@ -105,7 +105,7 @@ def results_table(summary: pd.DataFrame, study: str, metric: str) -> pd.DataFram
         Strings; a dash where a partition does not apply to a model or has no result.
     """
     keep = (summary["study"] == study) & (summary["metric"] == metric) & (summary["ci_method"] == "corrected")
-    rows = _ordered(summary[keep])
+    rows = ordered(summary[keep])
     data = [labels.data_variant(v, study) for v in rows["variant"]]
     rows = rows.assign(column=[_column(p, d) for p, d in zip(rows["partition"], data, strict=True)])
     columns = list(dict.fromkeys(rows["column"]))
@@ -119,7 +119,7 @@ def results_table(summary: pd.DataFrame, study: str, metric: str) -> pd.DataFram
 
 def tests_table(tests: pd.DataFrame, study: str, metric: str) -> pd.DataFrame:
     """Lay out the paired tests of a study: model against reference, difference [interval], p after Holm."""
-    rows = _ordered(tests[(tests["study"] == study) & (tests["metric"] == metric)])
+    rows = ordered(tests[(tests["study"] == study) & (tests["metric"] == metric)])
     return pd.DataFrame(
         {
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
@@ -135,24 +135,26 @@ def tests_table(tests: pd.DataFrame, study: str, metric: str) -> pd.DataFrame:
 
 
 def deconfounding_table(shares: pd.DataFrame, study: str) -> pd.DataFrame:
-    """Lay out the share of datasets in which a probe is more important than the weakest real feature."""
-    rows = _ordered(shares[shares["study"] == study])
+    """Lay out the share in which a probe wins, by the study's criterion (`armed.labels.probe_criterion`)."""
+    rows = ordered(shares[shares["study"] == study])
+    is_simulated = study in SPIRALS  # with a dataset per seed
     return pd.DataFrame(
         {
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
-            "A probe wins in": [
+            "Data": [_data(v, study) for v in rows["variant"]],
+            "A probe wins in" if is_simulated else "A probe in the top ten in": [
                 percent(s, low, high)
                 for s, low, high in zip(rows["share"], rows["ci_low"], rows["ci_high"], strict=True)
             ],
-            "Datasets": rows["n_seeds"].astype(int).tolist(),
+            "Datasets" if is_simulated else "Seeds": rows["n_seeds"].astype(int).tolist(),
             "Counted by": rows["unit"].astype(str).tolist(),
         }
-    )
+    ).pipe(_without_constant, ("Data",))
 
 
 def tuning_table(tuning: pd.DataFrame, study: str) -> pd.DataFrame:
     """Lay out the hyperparameters chosen: the model's own value, the median and the range over the folds, what it gained."""
-    rows = _ordered(tuning[tuning["study"] == study].assign(variant="main"))
+    rows = ordered(tuning[tuning["study"] == study].assign(variant="main"))
     lines = []
     for (model, name), cells in rows.groupby(["model", "hyperparameter"], sort=False):
         own, chosen = (
@@ -265,7 +267,7 @@ def _intervals(rows: pd.DataFrame, *columns: str, signed: bool = False) -> list[
     return [interval(*cells, signed=signed) for cells in values]
 
 
-def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
+def ordered(rows: pd.DataFrame) -> pd.DataFrame:
     """Order rows by partition, variant of the data, model of the registry, changed settings last; others keep their place."""
     variants = [labels.data_variants(s) for s in rows["study"]]
     data = [

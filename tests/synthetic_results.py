@@ -32,9 +32,11 @@ PROBE_WINS = {"conventional": 0.25, "armed": 0.04, "armed_no_adversary": 0.1}
 
 
 def small_config(seeds: int = 3, folds: int = 2) -> dict:
-    """The default configuration with few seeds, folds and points."""
+    """The default configuration with the spirals alone, and few seeds, folds and points."""
     config = configuration.load(ROOT / "config" / "config.yaml")
-    for block in config["studies"].values():
+    config["run"]["studies"] = list(registry.SPIRALS)
+    for study in registry.SPIRALS:
+        block = config["studies"][study]
         block |= {"seeds": seeds, "folds": folds, "statsmodels_seeds": 2}
         block["data"] |= {"n_per_cluster": 60, "n_per_unseen_cluster": 20}
     return config
@@ -44,9 +46,9 @@ def write_results(folder: Path, config: Mapping, without: set[tuple[str, str]] =
     """Write tables, data, boundaries and run.json of every selected study and model but those of `without`."""
     rng = np.random.default_rng(7)
     metrics = pd.concat([_metrics(s, config, rng, without) for s in configuration.selected_studies(config)])
-    summary = _summary(metrics)
-    frames = {"metrics": metrics, "summary": summary, "comparison": _comparison(summary)}
-    frames["paired_tests"] = _paired_tests(summary)
+    summary = summary_of(metrics)
+    frames = {"metrics": metrics, "summary": summary, "comparison": comparison_of(summary)}
+    frames["paired_tests"] = paired_tests_of(summary, "accuracy")
     frames["importance"] = _importance(config, rng)
     frames["deconfounding"] = _deconfounding(config)
     frames["tuning"] = _tuning(config)
@@ -97,7 +99,8 @@ def _metric_rows(study, model, variant, level, config, rng) -> list[tuple]:
     return rows
 
 
-def _summary(metrics: pd.DataFrame) -> pd.DataFrame:
+def summary_of(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, with both kinds of interval."""
     keys = ["study", "source", "model", "variant", "partition", "metric"]
     per_seed = metrics.groupby([*keys, "seed"], sort=False)["value"].mean().reset_index()
     groups = per_seed.groupby(keys, sort=False)["value"]
@@ -111,7 +114,8 @@ def _summary(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _comparison(summary: pd.DataFrame) -> pd.DataFrame:
+def comparison_of(summary: pd.DataFrame) -> pd.DataFrame:
+    """Variant ``main`` beside the published numbers."""
     published = pd.read_csv(ROOT / "config" / "published_results.csv").rename(
         columns={"mean": "published", "ci_low": "published_ci_low", "ci_high": "published_ci_high"}
     )
@@ -122,8 +126,9 @@ def _comparison(summary: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(verdict=np.where(inside, "agrees", "differs"))
 
 
-def _paired_tests(summary: pd.DataFrame) -> pd.DataFrame:
-    keep = (summary["ci_method"] == "corrected") & (summary["metric"] == "accuracy")
+def paired_tests_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Tests against the conventional network, of made-up p values."""
+    keep = (summary["ci_method"] == "corrected") & (summary["metric"] == metric)
     rows = summary[keep & ~summary["partition"].isin(["unseen_population", "deconfounded_fixed"])]
     references = rows[(rows["model"] == "conventional") & rows["variant"].isin(["main", "resampled"])]
     rows = rows.merge(references, on=["study", "source", "variant", "partition", "metric"], suffixes=("", "_reference"))

@@ -35,7 +35,7 @@ TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", 
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data"}
-SHOWING = TABLES | {"config", "plotting", "findings", "tables", "pages"}
+SHOWING = TABLES | {"config", "plotting", "findings", "tables", "clinical_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
@@ -89,8 +89,9 @@ MAY_IMPORT = {
     "plotting": SHOWING,
     "findings": SHOWING,
     "tables": SHOWING,
+    "clinical_tables": SHOWING,
     "pages": SHOWING,
-    "report": SHOWING,
+    "report": SHOWING | {"retrieval"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
     "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate"},

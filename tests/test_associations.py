@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from armed import results
-from armed.associations import cluster_correlation, deconfounding_shares, wilson
+from armed.associations import cluster_correlation, deconfounding_shares, probe_in_top_ten, probe_shares, wilson
 from armed.errors import DataError
 
 
@@ -94,3 +94,15 @@ def test_shares_are_by_model_and_variant_and_need_probes():
 def test_importance_that_is_undefined_everywhere_leaves_no_share():
     found = deconfounding_shares(importance({0: [[np.nan] * 4]}))
     assert found[["share", "ci_low", "ci_high"]].isna().all(axis=None) and (found["n_seeds"] == 0).all()
+
+
+def test_each_study_has_its_own_criterion():
+    """With four features a probe is always among the ten first, and here never above the weakest real feature."""
+    frame = importance({0: [[1.0, 0.5, 0.1, 0.2]]})
+    both = pd.concat([frame, frame.assign(study="mci_probes")], ignore_index=True)
+    shares = probe_shares(both).set_index(["study", "unit"])["share"]
+    assert shares["spirals_confounded"].tolist() == [0, 0] and shares["mci_probes"].tolist() == [1, 1]
+    assert probe_in_top_ten(frame, top=2)["share"].tolist() == [0, 0]
+    assert probe_in_top_ten(frame, top=3)["share"].tolist() == [1, 1]
+    results.validate("deconfounding", probe_shares(both))
+    assert probe_shares(both.iloc[:0]).empty

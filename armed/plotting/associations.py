@@ -84,7 +84,7 @@ def importance(table: pd.DataFrame, study: str, source: str, variant: str = "mai
     shares = importance_shares(select(table, "importance.tsv", study=study, variant=variant))
     models = _ordered(shares["model"])
     features = list(dict.fromkeys(shares["feature"]))
-    figure, panels = _multiples(len(models), 1.75)
+    figure, panels = style.small_multiples(len(models), COLUMNS, 1.75)
     for ax, model in zip(panels, models, strict=True):
         of_model = shares[shares["model"] == model]
         for position, feature in enumerate(features):
@@ -191,7 +191,8 @@ def random_intercepts(
         raise DataError(f"No random intercept of {study} varies together with a class balance that varies.")
     models = _ordered(pairs["model"])
     shown = pairs["seed"].min()
-    figure, panels = _multiples(len(models), 2.1, extra=0.34 * len(models) + 0.85)
+    unit = "dataset" if truth["dataset"].nunique() > 1 else "seed"  # a seed is one of several runs on one dataset
+    figure, panels = style.small_multiples(len(models), COLUMNS, 2.1, extra=0.34 * len(models) + 0.85)
     *panels, spread = panels
     for i, (ax, model) in enumerate(zip(panels, models, strict=True)):
         of_model = pairs[(pairs["model"] == model) & (pairs["seed"] == shown)]
@@ -202,12 +203,12 @@ def random_intercepts(
         ax.grid()
         if i % COLUMNS == 0:
             ax.set_ylabel("Random intercept")
-    _spread(spread, correlations, models)
+    _spread(spread, correlations, models, unit)
     style.add_title(
         figure,
         f"{labels.study(study)}: random intercepts against class balance",
-        f"{labels.source(source)}. Above: dataset {shown}, one point per cluster (mean over folds). Below: Pearson's r "
-        f"of each\nof {correlations['seed'].nunique()} datasets, and its median (bar).",
+        f"{labels.source(source)}. Above: {unit} {shown}, one point per cluster (mean over folds). Below: Pearson's r "
+        f"of each\nof {correlations['seed'].nunique()} {unit}s, and its median (bar).",
     )
     return figure
 
@@ -225,19 +226,6 @@ def _intercepts(random_effects: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFra
 def _ordered(models: pd.Series) -> list[str]:
     found = labels.ordered_models(models.unique())
     return [m for m in _FIRST if m in found] + [m for m in found if m not in _FIRST]
-
-
-def _multiples(n: int, height: float, extra: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Make `n` panels in rows of `COLUMNS`, each `height` inches, and with `extra` inches a wide one at the end."""
-    n_rows = -(-n // COLUMNS)
-    figure = style.new_figure(height * n_rows + extra + 1.15)
-    if not extra:
-        grid, wide = figure.add_gridspec(n_rows, COLUMNS), []
-    else:
-        above, below = figure.add_gridspec(2, 1, height_ratios=[height * n_rows, extra])
-        grid, wide = above.subgridspec(n_rows, COLUMNS), [below]
-    places = [grid[divmod(i, COLUMNS)] for i in range(n)] + wide
-    return figure, [figure.add_subplot(place) for place in places]
 
 
 def _points_and_mean(ax: Axes, position: float, values: np.ndarray, colour: str, confidence: float) -> None:
@@ -268,7 +256,7 @@ def _correlation(correlations: pd.DataFrame, model: str, seed: int) -> str:
     return f"r = {row['r']:.2f}, {p}\nn = {row['n']} clusters".replace("-", "−")
 
 
-def _spread(ax: Axes, correlations: pd.DataFrame, models: list[str]) -> None:
+def _spread(ax: Axes, correlations: pd.DataFrame, models: list[str], unit: str) -> None:
     for position, model in enumerate(models):
         values = correlations.loc[correlations["model"] == model, "r"].dropna().to_numpy()
         offsets = 0.2 * np.sin(np.arange(len(values)) * 2.4)
@@ -280,5 +268,6 @@ def _spread(ax: Axes, correlations: pd.DataFrame, models: list[str]) -> None:
     ax.tick_params(axis="y", length=0)
     ax.axvline(0, color="#888888", linewidth=1)
     ax.set_xlim(min(-0.05, correlations["r"].min() - 0.05), 1.02)
-    ax.set_xlabel("Correlation r of intercept and class balance, over the clusters of a dataset")
+    over = ", over the clusters of a dataset" if unit == "dataset" else "; one point per seed"
+    ax.set_xlabel(f"Correlation r of intercept and class balance{over}")
     ax.grid(axis="x")

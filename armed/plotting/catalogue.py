@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from armed import labels, registry
 from armed.config import selected_models
+from armed.config import source as source_of
+
+UNIVARIATE = "mci_conversion"
+"""The study that has univariate models to compare with."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +47,44 @@ def figures(study: str, config: Mapping) -> list[FigureSpec]:
     Returns
     -------
     list of FigureSpec
-        Studies other than the spirals have the accuracy figure only. Importance needs probes, random intercepts a
-        class balance that varies and a model with random effects, the null check radii around 0.
+        Spirals: importance needs probes, random intercepts a class balance that varies and a model with random effects, the
+        null check radii around 0. Other studies: curves need binary labels, ranks of probes such features, random slopes and
+        intercepts the dementia data and a model that has them, recovery a stand-in.
     """
     block = config["studies"][study]
-    data = block.get("data", {})
+    named = _of_spirals if study in registry.SPIRALS else _of_tables
+    return [FigureSpec(f"{study}_{kind}", study, kind, caption) for kind, caption in named(study, block, config)]
+
+
+def _of_spirals(study: str, block: Mapping, config: Mapping) -> list[tuple[str, str]]:
+    data = block["data"]
+    wanted = [("data", _data(data)), ("boundaries", _boundaries(block)), ("performance", _performance(study, block))]
+    if is_null_check(block):
+        wanted.append(("null_check", _null_check(block)))
+    if data["n_probes"]:
+        wanted += [("importance", _importance(block)), ("deconfounding", _deconfounding(block))]
+    if data["ratio_sd"] and _with_random_effects(study, config):
+        wanted.append(("random_intercepts", _intercepts(f"the {data['n_clusters']} seen clusters", block)))
+    return wanted
+
+
+def _of_tables(study: str, block: Mapping, config: Mapping) -> list[tuple[str, str]]:
+    entry = registry.study(study)
     wanted = [("performance", _performance(study, block))]
-    if study in registry.SPIRALS:
-        wanted = [("data", _data(data)), ("boundaries", _boundaries(block)), *wanted]
-        if is_null_check(block):
-            wanted.append(("null_check", _null_check(block)))
-        if data["n_probes"]:
-            wanted += [("importance", _importance(block)), ("deconfounding", _deconfounding(block))]
-        if data["ratio_sd"] and any(registry.MODELS[m].random_effects for m in selected_models(config, study)):
-            wanted.append(("random_intercepts", _intercepts(block)))
-    return [FigureSpec(f"{study}_{kind}", study, kind, caption) for kind, caption in wanted]
+    if entry.kind == "binary":
+        wanted += [("roc", _roc(block, config)), ("calibration", _calibration(block, config))]
+    wanted.append(("top_features", _top_features(study, block, config)))
+    if "site_probes" in entry.preparation:
+        wanted.append(("probe_ranks", _probe_ranks(block)))
+    if entry.raw != "adnimerge":
+        return wanted
+    if _with_random_effects(study, config):
+        wanted.append(("random_intercepts", _intercepts(f"the {block['data']['n_seen']} seen sites", block)))
+    if study == UNIVARIATE and _with_slopes_on_input(study, config):
+        wanted.append(("random_slopes", _slopes(block)))
+        if (recovery := config.get("recovery")) and source_of(config, study) == "stand-in":
+            wanted.append(("recovery", _recovery(recovery)))
+    return wanted
 
 
 def is_null_check(block: Mapping) -> bool:
@@ -66,13 +93,23 @@ def is_null_check(block: Mapping) -> bool:
     return data.get("radius_mean") == 0 and data.get("ratio_sd") == 0 and not data.get("n_probes")
 
 
+def _with_random_effects(study: str, config: Mapping) -> bool:
+    return any(registry.MODELS[m].random_effects for m in selected_models(config, study))
+
+
+def _with_slopes_on_input(study: str, config: Mapping) -> bool:
+    settings = config["studies"][study]["settings"]
+    return any(settings.get(m, {}).get("slopes") == "input" for m in selected_models(config, study))
+
+
 def headline_metric(study: str) -> str:
     """The metric that a study is reported by first."""
     return registry.STUDIES[study].metrics[0] if study in registry.STUDIES else "accuracy"
 
 
-def _runs(block: Mapping) -> str:
-    return f"{block['seeds']} seeds x {block['folds']} folds"
+def _runs(block: Mapping, study: str = "") -> str:
+    left_out = " x 4 hospitals left out" if study == "heart" else ""
+    return f"{block['seeds']} seeds x {block['folds']} folds{left_out}"
 
 
 def _data(data: Mapping) -> str:
@@ -100,10 +137,15 @@ def _performance(study: str, block: Mapping) -> str:
     if block.get("statsmodels_seeds", block["seeds"]) != block["seeds"]:
         fewer = f" Linear and logistic mixed models have no randomness and run on {block['statsmodels_seeds']} seeds."
     return (
-        f"Mean {metric} over {_runs(block)}, with the interval that allows for overlapping training sets (within one "
+        f"Mean {metric} over {_runs(block, study)}, with the interval that allows for overlapping training sets (within one "
         "dataset), for different datasets (over seeds), or for different clusters (unseen clusters). On unseen "
-        f"clusters, methods that use cluster membership infer it from the data.{fewer}"
+        f"clusters, methods that use cluster membership infer it from the data.{fewer}{_better(study)}"
     )
+
+
+def _better(study: str) -> str:
+    is_continuous = study in registry.STUDIES and registry.STUDIES[study].kind == "continuous"
+    return " Lower is better." if is_continuous else ""
 
 
 def _null_check(block: Mapping) -> str:
@@ -130,9 +172,81 @@ def _deconfounding(block: Mapping) -> str:
     )
 
 
-def _intercepts(block: Mapping) -> str:
-    n = block["data"]["n_clusters"]
+def _intercepts(clusters: str, block: Mapping) -> str:
+    data = block["data"]
+    n = data["n_clusters"] if "n_clusters" in data else data["n_seen"]
     return (
-        f"Learned random intercept of each of the {n} seen clusters against the cluster's share of class 1. A "
+        f"Learned random intercept of each of {clusters} against the cluster's share of class 1. A "
         f"correlation here has n = {n}, the number of clusters, whatever the number of samples."
+    )
+
+
+def _kept(block: Mapping, config: Mapping) -> str:
+    kept = min(block["seeds"], config["predictions"]["unseen_seeds"])
+    fewer = f" (unseen clusters: {kept})" if kept != block["seeds"] else ""
+    return f"{block['seeds']} seeds{fewer}"
+
+
+def _roc(block: Mapping, config: Mapping) -> str:
+    return (
+        f"Sensitivity against 1 - specificity at every threshold. The predictions of all folds of a seed are "
+        f"put together, and the curves of {_kept(block, config)} averaged at equal specificity. The AUROC in the legend is "
+        "that of the tables, a mean over folds, and not the area under the curve drawn: predictions of different folds "
+        "need not be on one scale."
+    )
+
+
+def _calibration(block: Mapping, config: Mapping) -> str:
+    weights = ""
+    if block["training"]["class_weights"] == "balanced":
+        weights = (
+            " Networks were trained with class weights, which shift predicted probabilities towards the rarer class (points "
+            "below the diagonal where that is class 1): what they are judged by is thresholds, not probabilities."
+        )
+    return (
+        f"Observed share of class 1 against the mean predicted probability, in ten bins of equally many predictions; the "
+        f"predictions of all folds of {_kept(block, config)} together, with Wilson intervals whose n counts each sample "
+        "once. ECE: expected calibration error of a seed's predictions, mean over seeds; in the tables it is of single "
+        f"folds, whose bins hold few samples, and larger.{weights}"
+    )
+
+
+def _top_features(study: str, block: Mapping, config: Mapping) -> str:
+    truth = ""
+    if source_of(config, study) == "stand-in":
+        truth = (
+            " The generator of the stand-in knows which features have information of their own; hollow ones are at most "
+            "correlated with those."
+        )
+    output = "prediction" if registry.study(study).kind == "continuous" else "logit"
+    return (
+        f"Importance: mean |d {output} / d x| of the fixed effects over the test samples times the s.d. of x, as a share of "
+        f"the model's total in each fit ({_runs(block, study)}; fewer where statsmodels fits the model).{truth}"
+    )
+
+
+def _probe_ranks(block: Mapping) -> str:
+    return (
+        "Probes depend on the site alone, through its share of class 1 among the training subjects. A model that ranks one "
+        f"among its ten most important features took confounding for a finding. {_runs(block)}; intervals over seeds, which "
+        "for one dataset say nothing of another; dashed: what ranks drawn at random would give."
+    )
+
+
+def _slopes(block: Mapping) -> str:
+    return (
+        f"S.d. over the {block['data']['n_seen']} seen sites of the learned random slope of each feature, averaged over "
+        f"{_runs(block)}, against what models of one feature say: for continuous features the random-slope s.d. of a "
+        "mixed logistic model with site intercepts and slopes, for categorical ones the s.d. over sites of the site's "
+        "relative risk; and against the truth where a stand-in tells it. n is the number of features."
+    )
+
+
+def _recovery(settings: Mapping) -> str:
+    sizes = ", ".join(f"x{size:g}" for size in settings["subjects"])
+    return (
+        f"{settings['datasets']} stand-ins of each size ({sizes}; x1: as many subjects as the study has), with equally many "
+        "sites: r between learned and true s.d. of the random slopes over continuous features, ratio of the two (median over "
+        "features; the line is 1), and r between learned and true site intercepts over sites. The oracle is the model that "
+        "the data were drawn from, one feature at a time: what it does not recover, the data do not tell."
     )

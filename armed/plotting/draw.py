@@ -13,7 +13,7 @@ from armed import labels, registry, results
 from armed.config import selected_models
 from armed.data.study import StudyData
 from armed.errors import DataError
-from armed.plotting import associations, performance, spirals, style
+from armed.plotting import associations, curves, performance, slopes, spirals, style, top_features
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def draw_study(study: str, results_dir: Path, config: Mapping) -> list[Path]:
     ----------
     study : str
     results_dir : Path
-        Holds the tables, `data/`, `boundaries/`.
+        Holds the tables, `data/`, `boundaries/`, `predictions/`.
     config : mapping
         The whole configuration.
 
@@ -104,6 +104,37 @@ def _random_intercepts(study: str, results_dir: Path, config: Mapping) -> Figure
     )
 
 
+def _roc(study: str, results_dir: Path, config: Mapping) -> Figure:
+    predictions = _predictions(study, results_dir, config)
+    return curves.roc(predictions, _table("summary", results_dir), study, _source(study, results_dir))
+
+
+def _calibration(study: str, results_dir: Path, config: Mapping) -> Figure:
+    predictions = _predictions(study, results_dir, config)
+    return curves.calibrations(predictions, study, _source(study, results_dir), _confidence(config))
+
+
+def _top_features(study: str, results_dir: Path, config: Mapping) -> Figure:
+    truth = _study_data(study, results_dir).feature_truth
+    first = truth[truth["dataset"] == truth["dataset"].min()]  # that of variant main
+    return top_features.importance(_own_fits("importance", results_dir), first, study, _source(study, results_dir))
+
+
+def _probe_ranks(study: str, results_dir: Path, config: Mapping) -> Figure:
+    importance, shares = (_own_fits(name, results_dir) for name in ("importance", "deconfounding"))
+    return top_features.probe_ranks(importance, shares, study, _source(study, results_dir), _confidence(config))
+
+
+def _random_slopes(study: str, results_dir: Path, config: Mapping) -> Figure:
+    effects, univariate = _own_fits("random_effects", results_dir), _if_there("univariate", results_dir)
+    return slopes.random_slopes(effects, univariate, study, _source(study, results_dir), confidence=_confidence(config))
+
+
+def _recovery(study: str, results_dir: Path, config: Mapping) -> Figure:
+    sensitivity = _if_there("sensitivity", results_dir)
+    return slopes.recovery(sensitivity, study, _source(study, results_dir), _confidence(config))
+
+
 KINDS = {
     "data": _data,
     "boundaries": _boundaries,
@@ -112,11 +143,35 @@ KINDS = {
     "importance": _importance,
     "deconfounding": _deconfounding,
     "random_intercepts": _random_intercepts,
+    "roc": _roc,
+    "calibration": _calibration,
+    "top_features": _top_features,
+    "probe_ranks": _probe_ranks,
+    "random_slopes": _random_slopes,
+    "recovery": _recovery,
 }
 
 
 def _table(name: str, results_dir: Path) -> pd.DataFrame:
     return results.read(name, results_dir / f"{name}.tsv")
+
+
+def _if_there(name: str, results_dir: Path) -> pd.DataFrame:
+    """A table that not every run makes."""
+    if not (results_dir / f"{name}.tsv").is_file():
+        raise DataError(f"There is no {name}.tsv; run what makes it, or leave this figure out.")
+    return _table(name, results_dir)
+
+
+def _predictions(study: str, results_dir: Path, config: Mapping) -> dict[str, pd.DataFrame]:
+    """Predictions of each model for variant ``main``; only the columns and rows that curves need."""
+    found = {}
+    wanted = [("variant", "==", "main"), ("partition", "in", list(curves.PANELS))]
+    for model in selected_models(config, study):
+        path = results_dir / "predictions" / study / f"{model}.parquet"
+        if path.is_file():
+            found[model] = pd.read_parquet(path, columns=list(curves.COLUMNS_READ), filters=wanted)
+    return found
 
 
 def _own_fits(name: str, results_dir: Path) -> pd.DataFrame:

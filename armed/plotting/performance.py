@@ -7,12 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from armed import labels
+from armed import labels, registry
 from armed.errors import DataError
+from armed.metrics import LOWER_IS_BETTER
 from armed.plotting import style
 
 _PANELS = ("seen", "unseen", "deconfounded")
-_DODGE = 0.26  # of a row's height, between the marks of one row
+_DODGE = {2: 0.26, 3: 0.2}  # of a row's height, between the marks of one row, by the number of variants
+_SHAPES = ("o", "o", "D")  # of the variants; all but the first are hollow
 
 
 def select(frame: pd.DataFrame, what: str, **values: object) -> pd.DataFrame:
@@ -56,20 +58,22 @@ def accuracy(
     published = comparison[(comparison["study"] == study) & (comparison["metric"] == metric)]
     published = published.drop_duplicates(["table", "partition", "model"])
     # Five rows' worth of inches for title, axis label and legend.
-    figure = style.new_figure(0.36 * len(cells) + 1.9)
+    variants = [v for v in labels.data_variants(study) if v in set(rows["variant"])]
+    dodge = _DODGE.get(len(variants), _DODGE[2])
+    figure = style.new_figure((0.36 if len(variants) < 3 else 0.46) * len(cells) + 1.9)
     axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
     for ax, partition in zip(axes, panels, strict=True):
-        _rows(ax, rows[rows["partition"] == partition], cells, study)
-        _published(ax, published[published["partition"] == partition], cells)
+        _rows(ax, rows[rows["partition"] == partition], cells, variants, dodge)
+        _published(ax, published[published["partition"] == partition], cells, dodge)
         ax.set_title(_capital(labels.partition(partition)), loc="left")
         ax.set_xlabel(_capital(labels.metric(metric)))
     style.name_rows(figure, [labels.model(m, v, study) for m, v in cells])
-    variants = [v for v in labels.data_variants(study) if v in set(rows["variant"])]
-    _legend(figure, variants, published["table"].unique())
+    _legend(figure, variants, published["table"].unique(), study)
     style.add_title(
         figure,
         f"{labels.study(study)}: {labels.metric(metric)} of each model",
-        f"{labels.source(rows['source'].iloc[0])}. Mean and {confidence:.0%} interval ({_counts(rows)}).",
+        f"{labels.source(rows['source'].iloc[0])}. Mean and {confidence:.0%} interval ({_counts(rows)})."
+        + " Lower is better." * (metric in LOWER_IS_BETTER),
     )
     return figure
 
@@ -141,15 +145,14 @@ def _cells(rows: pd.DataFrame, study: str) -> list[tuple[str, str]]:
     return cells
 
 
-def _rows(ax: Axes, rows: pd.DataFrame, cells: list[tuple[str, str]], study: str) -> None:
-    variants = labels.data_variants(study)
+def _rows(ax: Axes, rows: pd.DataFrame, cells: list[tuple[str, str]], variants: list[str], dodge: float) -> None:
     for position, (model, variant) in enumerate(cells):
         shown = variants if variant == "main" else (variant,)
         for i, name in enumerate(shown):
             cell = rows[(rows["model"] == model) & (rows["variant"] == name)]
             if len(cell):
-                hollow = i > 0
-                _mark(ax, cell.iloc[0], position + i * _DODGE, style.model_colour(model), "o", hollow=hollow)
+                colour = style.model_colour(model)
+                _mark(ax, cell.iloc[0], position + i * dodge, colour, _SHAPES[i], hollow=i > 0)
 
 
 def _mark(ax: Axes, row: pd.Series, y: float, colour: str, marker: str, *, hollow: bool = False) -> None:
@@ -168,12 +171,12 @@ def _mark(ax: Axes, row: pd.Series, y: float, colour: str, marker: str, *, hollo
     )
 
 
-def _published(ax: Axes, published: pd.DataFrame, cells: list[tuple[str, str]]) -> None:
+def _published(ax: Axes, published: pd.DataFrame, cells: list[tuple[str, str]], dodge: float) -> None:
     place = {model: position for position, (model, variant) in enumerate(cells) if variant == "main"}
     for row in published.itertuples():
         if row.model not in place:
             continue
-        y = place[row.model] - _DODGE
+        y = place[row.model] - dodge
         if row.table == "rerun":
             ax.plot(row.published, y, "x", color=style.GREY, markersize=5, markeredgewidth=1.3, zorder=2)
             continue
@@ -182,14 +185,14 @@ def _published(ax: Axes, published: pd.DataFrame, cells: list[tuple[str, str]]) 
         ax.plot(row.published, y, "|", color=style.BLACK, markersize=9, markeredgewidth=1.8, zorder=2)
 
 
-def _legend(figure: Figure, variants: list[str], tables: list[str]) -> None:
+def _legend(figure: Figure, variants: list[str], tables: list[str], study: str) -> None:
     handles = []
     if len(variants) > 1:
-        names = {"main": "ours, the authors' dataset"}
+        names = {"main": "ours, the authors' dataset" if study in registry.SPIRALS else "ours"}
         for i, variant in enumerate(variants):
             face = "#444444" if i == 0 else "white"
             label = names.get(variant, f"ours, {labels.variant_name(variant)}")
-            handles.append(Line2D([], [], color="#444444", marker="o", markerfacecolor=face, label=label))
+            handles.append(Line2D([], [], color="#444444", marker=_SHAPES[i], markerfacecolor=face, label=label))
     else:
         handles.append(Line2D([], [], color="#444444", marker="o", label="ours"))
     for table in tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,11 +31,14 @@ MODEL_COLOURS = {
     "armed": VERMILLION,
     "armed_no_adversary": BLUE,
     "armed_randomized_z": SKY,
+    "oracle": GREEN,
 }
 CLASS_COLOURS = (ORANGE, BLUE)
+_DASHED = ("mldg", "lmmnn", "mixed_logit")  # the second of a family, where lines lie over one another
 
 WIDTH = 7.2  # inches: a page's text width, and readable in a browser without zooming
 PNG_DPI = 150
+_CHARACTERS = 14.2  # of a subtitle in an inch
 
 RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -72,6 +76,11 @@ def model_colour(model: str) -> str:
     return MODEL_COLOURS.get(model, GREEN)
 
 
+def model_line(model: str) -> object:
+    """Line style of a model, so that with its colour it is told from all others."""
+    return (0, (3, 1.3)) if model in _DASHED else "-"
+
+
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """Make an empty figure of `width` x `height` inches that no global state knows."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -80,13 +89,15 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def add_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Put a bold title and a plain subtitle, left aligned, in a strip above everything else."""
-    lines = subtitle.split("\n")
+    """Put a bold title and a plain subtitle, left aligned, in a strip above everything else; too long lines are broken."""
+    width, height = figure.get_size_inches()
+    lines, longest = subtitle.split("\n"), int(_CHARACTERS * width)
+    if max(map(len, lines)) > longest:
+        lines = textwrap.wrap(" ".join(lines), longest)
     inches = 0.36 + 0.175 * len(lines)
-    height = figure.get_size_inches()[1]
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - inches / height))
     figure.text(0.012, 1 - 0.08 / height, title, fontsize=11, fontweight="bold", va="top")
-    figure.text(0.012, 1 - 0.31 / height, subtitle, fontsize=9, color="#444444", va="top", linespacing=1.3)
+    figure.text(0.012, 1 - 0.31 / height, "\n".join(lines), fontsize=9, color="#444444", va="top", linespacing=1.3)
 
 
 def name_rows(figure: Figure, names: list[str]) -> None:
@@ -111,6 +122,21 @@ def wrapped(name: str, width: int = 20) -> str:
         return name
     cut = min((i for i, c in enumerate(name) if c == " "), key=lambda i: abs(i - len(name) / 2))
     return f"{name[:cut]}\n{name[cut + 1 :]}"
+
+
+def small_multiples(
+    n: int, columns: int, height: float, extra: float = 0.0, width: float = WIDTH
+) -> tuple[Figure, list[Axes]]:
+    """Make `n` panels in rows of `columns`, each `height` inches, and with `extra` inches a wide one at the end."""
+    n_rows = -(-n // columns)
+    figure = new_figure(height * n_rows + extra + 1.15, width)
+    if not extra:
+        grid, wide = figure.add_gridspec(n_rows, columns), []
+    else:
+        above, below = figure.add_gridspec(2, 1, height_ratios=[height * n_rows, extra])
+        grid, wide = above.subgridspec(n_rows, columns), [below]
+    places = [grid[divmod(i, columns)] for i in range(n)] + wide
+    return figure, [figure.add_subplot(place) for place in places]
 
 
 def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
