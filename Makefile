@@ -14,7 +14,7 @@ EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work i
 
 .PHONY: results report smoke paper benchmark test lint setup clean
 
-results: setup  ## the default run: three simulations, tables, figures, report
+results: setup  ## the default run: all studies, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
 	@echo "Report: $(CURDIR)/results/report.html"
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from armed import config as configuration
 from armed import registry, results
-from armed.associations import deconfounding_shares
+from armed.associations import probe_shares
 from armed.comparison import compare, paired_tests, read_published
 from armed.data.spirals import AUTHORS_DATASET
 from armed.data.study import is_probe
@@ -67,7 +67,7 @@ def summarise_all(
     probed = importance[importance["study"].isin(probes["study"])]
     shares = results.empty("deconfounding")
     if len(probed):
-        shares = deconfounding_shares(probed, probes["feature"].unique(), settings)
+        shares = probe_shares(probed, probes["feature"].unique(), settings)
     results.write("deconfounding", shares, out["deconfounding"])
 
 
