@@ -201,3 +201,67 @@ def test_parsing_is_quick():
         for _ in "abc"
     ]
     assert min(float(run.stdout) for run in runs) < 0.3
+
+
+class TestStandIns:
+    """What changes where the user has the real ADNIMERGE.csv."""
+
+    @pytest.fixture
+    def both(self, config, tmp_path):
+        """The configuration without the real table, and with one."""
+        (tmp_path / "ADNIMERGE.csv").touch()
+        real = copy.deepcopy(config)
+        for study in ("mci_conversion", "mci_probes"):
+            put(config, f"studies.{study}.data.path", str(tmp_path / "none.csv"))
+            put(real, f"studies.{study}.data.path", str(tmp_path / "ADNIMERGE.csv"))
+        return config, real
+
+    def test_source_and_datasets(self, both):
+        stand_in, real = both
+        assert [configuration.source(c, "mci_conversion") for c in both] == ["stand-in", "restricted"]
+        assert configuration.datasets(stand_in, "mci_conversion") == list(range(20))
+        assert configuration.datasets(real, "mci_conversion") == [] == configuration.datasets(stand_in, "heart")
+        put(stand_in, "studies.mci_conversion.data.resampled", False)
+        assert configuration.datasets(stand_in, "mci_conversion") == [0]
+        assert [configuration.source(c, s) for c in both for s in ("heart", "spirals_radius")] == [
+            "open",
+            "simulated",
+        ] * 2
+
+    def test_real_data_cannot_be_resampled(self, both):
+        variants = [configuration.data_variants(c, "mci_conversion") for c in both]
+        assert variants == [["main", "resampled", "reference_protocol"], ["main", "reference_protocol"]]
+        stand_in, real = (configuration.data_settings(c, "mci_conversion") for c in both)
+        assert stand_in["seeds"] == list(range(20)) and real["seeds"] == []
+        assert configuration.data_variants(both[0], "mci_probes") == ["main", "resampled"]
+
+    def test_the_recovery_study_needs_a_truth(self, both):
+        stand_in, real = both
+        found = configuration.recovery_settings(stand_in)
+        assert list(found["models"]) == ["armed", "armed_no_adversary"] and found["subjects"] == [1, 4, 16]
+        assert configuration.recovery_settings(real) is None
+        put(stand_in, "run.models", ["conventional"])
+        assert configuration.recovery_settings(stand_in) is None
+        put(stand_in, "run.models", ["armed"])
+        assert list(configuration.recovery_settings(stand_in)["models"]) == ["armed"]
+        put(stand_in, "recovery", None)
+        assert problems(stand_in) == [] and configuration.recovery_settings(stand_in) is None
+
+    def test_the_paper_s_settings(self, config):
+        """Those that the paper states for its dementia study."""
+        block = config["studies"]["mci_conversion"]
+        assert block["network"]["hidden"] == [4, 4, 4] and block["cluster_inference"]["hidden"] == [8, 8, 4]
+        assert (block["folds"], block["tuning"]["inner_folds"], block["data"]["n_seen"]) == (10, 10, 20)
+        training = {
+            k: block["training"][k] for k in ("epochs", "patience", "monitor", "class_weights", "learning_rate")
+        }
+        assert training == {
+            **{"epochs": 50, "patience": 5, "monitor": "auprc", "class_weights": "balanced", "learning_rate": 0.001}
+        }
+        armed, probes = block["settings"]["armed"], config["studies"]["mci_probes"]["settings"]
+        assert (armed["slopes"], armed["adversary_units"]) == ("input", [8, 8, 4])
+        assert [armed[k] for k in ("slope_prior_sd", "intercept_prior_sd", "lambda_K", "lambda_F", "lambda_g")] == [
+            *(0.15, 0.1, 0.001, 1.0, 5.0)
+        ]
+        assert (probes["armed"]["lambda_g"], probes["armed"]["lambda_F"]) == (40.0, 0.5)
+        assert probes["domain_adversarial"]["lambda_g"] == 10.0
