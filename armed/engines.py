@@ -15,11 +15,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", "compiled")
-# Compiling takes 10 to 20 s, once; so many steps one after another take the eager engine 5 to 25 s, each time.
-WORTH_COMPILING = 2_500
+# Compiling takes 10 to 20 s, once; the eager engine takes its time each time.
+WORTH_COMPILING = 8.0
+"""Seconds that training step by step would take, from which on it is compiled."""
+# Of a step: a constant, and by replica and parameter. Fitted to the networks of the benchmark, on one core.
+_SECONDS_PER_STEP, _PER_REPLICA, _PER_PARAMETER = 2.5e-3, 1.5e-5, 6e-8
 
 
-def compiles(engine: str, device: str, module: nn.Module, n_steps: int) -> bool:
+def eager_seconds(module: nn.Module, n_steps: int, n_replicas: int = 1) -> float:
+    """Roughly how long the eager engine takes for steps of a stack, one after another."""
+    return n_steps * (_SECONDS_PER_STEP + n_replicas * (_PER_REPLICA + _PER_PARAMETER * n_parameters(module)))
+
+
+def compiles(engine: str, device: str, module: nn.Module, n_steps: int, n_replicas: int = 1) -> bool:
     """Whether to train compiled.
 
     Parameters
@@ -29,7 +37,10 @@ def compiles(engine: str, device: str, module: nn.Module, n_steps: int) -> bool:
     device : str
     module : torch.nn.Module
     n_steps : int
-        Training steps that the eager engine would take one after another.
+        Training steps that the eager engine would take one after another, those of other fits that use the same compiled
+        step among them.
+    n_replicas : int
+        Replicas of a stack.
 
     Raises
     ------
@@ -40,7 +51,8 @@ def compiles(engine: str, device: str, module: nn.Module, n_steps: int) -> bool:
         raise ConfigError(
             f"engine is '{engine}'; expected one of {', '.join(ENGINES)}.{did_you_mean(str(engine), ENGINES)}"
         )
-    worthwhile = n_steps >= WORTH_COMPILING and n_parameters(module) <= SMALL_NETWORK
+    seconds = eager_seconds(module, n_steps, n_replicas)
+    worthwhile = seconds >= WORTH_COMPILING and n_parameters(module) <= SMALL_NETWORK
     if engine == "eager" or (engine == "auto" and not worthwhile):
         return False
     from armed.compiled import compiler  # takes a second to import

@@ -77,10 +77,10 @@ class StackMethod(Method):
         """The study's network."""
         return MLP(n_features, n_outputs=n_outputs, **self.network)
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
-        """As `Method.fit`; `assign` gives (seed, fold) hyperparameters of its own (see `armed.fit_stack`)."""
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None, steps_elsewhere=0):
+        """As `Method.fit`; see `armed.fit_stack` for `assign`, hyperparameters of each (seed, fold), and `steps_elsewhere`."""
         self._begin(data, splits, seeds)
-        fit = self._fit_stack(data, splits, seeds, checkpoint, assign=assign)
+        fit = self._fit_stack(data, splits, seeds, checkpoint, assign=assign, steps_elsewhere=steps_elsewhere)
         self.stack_ = fit.stack
         self.history_ = fit.history.drop(columns="setting")
         self.notes_ = {(seed, fold): note for (seed, fold, _), note in fit.notes.items()}
@@ -93,11 +93,12 @@ class StackMethod(Method):
         hyper: Sequence[Mapping[str, float]],
         *,
         checkpoint: Path | None = None,
+        steps_elsewhere: int = 0,
     ) -> StackFit:
         """Train every setting on every fold, all in one stack; the method itself is not fitted by this."""
         scratch = copy.copy(self)
         scratch._begin(data, splits, None)
-        return scratch._fit_stack(data, splits, None, checkpoint, hyper=hyper)
+        return scratch._fit_stack(data, splits, None, checkpoint, hyper=hyper, steps_elsewhere=steps_elsewhere)
 
     def _fit_stack(self, data: ClusteredData, splits: Splits, seeds, checkpoint: Path | None, **varied) -> StackFit:
         return fit_stack(

@@ -209,6 +209,7 @@ def fit_stack(
     engine: str = "auto",
     memory_mb: float = MEMORY_MB,
     device: str = "cpu",
+    steps_elsewhere: int = 0,
     checkpoint: Path | None = None,
 ) -> StackFit:
     """Train one replica for each fold of each seed and each setting, together.
@@ -249,6 +250,8 @@ def fit_stack(
     memory_mb : float
         Budget for the memory of a stack. One that would not fit, by an estimate made before training, is split.
     device : str
+    steps_elsewhere : int
+        Steps of other fits that will use the same compiled step: the more, the sooner "auto" compiles.
     checkpoint : Path, optional
         File that is written after each epoch, continued from if there, and removed at the end.
 
@@ -269,8 +272,8 @@ def fit_stack(
     stack_size = fitting(
         stack_size, memory_mb, replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
     )
-    n_stacks = -(-len(jobs) // stack_size)
-    compiled = compiles(engine, device, example, n_stacks * max(steps) * training.epochs)
+    n_steps = -(-len(jobs) // stack_size) * max(steps) * training.epochs + steps_elsewhere
+    compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs)))
     run_epoch = epoch_runner(compiled, engine)
     parts, points = [], []
     for number, (part, copies) in enumerate(blocks(len(jobs), stack_size, example, compiled)):

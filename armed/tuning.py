@@ -142,6 +142,7 @@ def tune(
     plan: Plan,
     *,
     preparation: Preparation | None = None,
+    steps_elsewhere: int = 0,
     checkpoint: Path | None = None,
 ) -> Tuning:
     """Choose hyperparameters for each fold of the tuned seeds.
@@ -157,6 +158,8 @@ def tune(
     plan : Plan
     preparation : Preparation, optional
         What is done to features inside each inner fold, with numbers from its own training rows; nothing where not given.
+    steps_elsewhere : int
+        See `armed.fit_stack`.
     checkpoint : Path, optional
         Where an interrupted search continues from.
 
@@ -172,7 +175,8 @@ def tune(
     log.info("Tuning: %d candidates x %d inner folds = %d replicas.", len(found), len(inner), len(found) * len(inner))
     begin = time.time()
     fitted = (preparation or Preparation()).fit(data, inner)
-    fits = method.fit_settings(*fitted.training(data, inner), found, checkpoint=checkpoint)
+    prepared, folds = fitted.training(data, inner)
+    fits = method.fit_settings(prepared, folds, found, checkpoint=checkpoint, steps_elsewhere=steps_elsewhere)
     held = fitted.apply(data, {(f.seed, f.fold): f.test for f in inner})
     by_replica = score(fits, held.data, held.rows, plan.metric)
     scores = {

@@ -161,20 +161,21 @@ class TestChoice:
     def test_auto_compiles_long_trainings_of_small_networks(self, monkeypatch):
         monkeypatch.setattr(compiled, "compiler", lambda: "g++")
         small, large = network(), nn.Linear(1000, 200)
-        assert engines.compiles("auto", "cpu", small, engines.WORTH_COMPILING)
-        assert not engines.compiles("auto", "cpu", small, engines.WORTH_COMPILING - 1)
-        assert not engines.compiles("auto", "cpu", large, engines.WORTH_COMPILING)
+        assert engines.compiles("auto", "cpu", small, 4000) and not engines.compiles("auto", "cpu", small, 1000)
+        assert engines.compiles("auto", "cpu", small, 1000, n_replicas=500)  # a step of many replicas takes longer
+        assert not engines.compiles("auto", "cpu", large, 4000)
         assert engines.compiles("compiled", "cpu", large, 1) and not engines.compiles("eager", "cpu", small, 10**9)
 
     def test_steps_are_counted_as_they_come_one_after_another(self, monkeypatch):
         counted = []
-        monkeypatch.setattr("armed.training.compiles", lambda *a: counted.append(a[-1]) or False)
+        monkeypatch.setattr("armed.training.compiles", lambda *a: counted.append(a[3]) or False)
         splits, training = ragged_splits(), Training(epochs=3, batch_size=8)  # six folds of at most 52 rows, 7 batches
         assign = {(f.seed, f.fold): {"learning_rate": 0.01} for f in splits}
         for varied in ({}, {"assign": assign}, {"hyper": {"lambda_g": [0.1, 0.2]}}):
             fit_stack(network, DATA, splits, training=training, stack_size=4, **varied)
+        fit_stack(network, DATA, splits, training=training, stack_size=4, steps_elsewhere=100)
         armed.fit(network(), DATA, training=training)
-        assert counted == [2 * 21, 2 * 21, 3 * 21, 3 * 12]
+        assert counted == [2 * 21, 2 * 21, 3 * 21, 2 * 21 + 100, 3 * 12]
 
     def test_without_a_compiler(self, monkeypatch, caplog):
         monkeypatch.setattr(compiled, "compiler", lambda: None)

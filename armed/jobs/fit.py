@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -142,11 +143,13 @@ def _fit_all(
 ) -> None:
     set_torch_threads(settings.get("torch_threads"))
     started, timings, tunings = time.time(), {}, []
+    elsewhere = _steps_elsewhere([variant for variant, _, _ in jobs], settings, data, splits, jobs[0][2])
     with atomic(folder, folder=True) as temporary:
         for variant, method, arguments in jobs:
             log.info("Fitting %s, variant %s, on data %s.", method.__name__, variant.name, variant.data)
             begin = time.time()
-            fitted, tuned = _fit_variant(variant, method(**arguments), settings, data, splits, checkpoints)
+            how = {"steps_elsewhere": elsewhere[variant.folder]} if elsewhere else {}
+            fitted, tuned = _fit_variant(variant, method(**arguments), settings, data, splits, checkpoints, how)
             fitted.save(temporary / variant.folder)
             tunings += [] if tuned is None else [tuned]
             timings[variant.folder] = round(time.time() - begin, 2)
@@ -167,8 +170,36 @@ def _fit_all(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+def _steps_elsewhere(
+    variants: list[Variant], settings: Mapping, data: StudyData, splits: Path, arguments: Mapping
+) -> dict[str, int]:
+    """By folder of a variant, the steps of all others whose stacks are of the same size and so use the same compiled step.
+
+    Nothing for methods that are not trained in stacks, and for the Z-predictor, which has one output for each cluster.
+    """
+    if "stack_size" not in arguments or "model" not in settings:
+        return {}
+    own, training = {}, settings["training"]
+    for variant in variants:
+        folds = as_trained(read_splits(splits, variant.data), variant.data).select(settings["seeds"])
+        rows, replicas = max(len(f.train) for f in folds), len(folds)
+        if variant.settings == registry.TUNED:
+            plan = settings["tuning"]
+            rows, replicas = rows * (1 - 1 / plan["inner_folds"]), len(folds.select(plan["seeds"]))
+            replicas *= plan["inner_folds"] * plan["candidates"]
+        n_stacks = -(-replicas // arguments["stack_size"])
+        own[variant.folder] = (
+            -(-replicas // n_stacks),
+            n_stacks * round(rows / training["batch_size"]) * training["epochs"],
+        )
+    total = Counter()
+    for size, steps in own.values():
+        total[size] += steps
+    return {folder: total[size] - steps for folder, (size, steps) in own.items()}
+
+
 def _fit_variant(
-    variant: Variant, method: object, settings: Mapping, data: StudyData, splits: Path, checkpoints: Path
+    variant: Variant, method: object, settings: Mapping, data: StudyData, splits: Path, checkpoints: Path, how: Mapping
 ) -> tuple[object, pd.DataFrame | None]:
     """Train one variant; returns the method, and what was tried where hyperparameters were chosen."""
     seen = data.part("seen", variant.data)
@@ -177,11 +208,11 @@ def _fit_variant(
     point = checkpoints / f"{variant.folder}.pt"
     if variant.settings != registry.TUNED:
         prepared, rows = preparation.fit(seen, folds).training(seen, folds.select(settings["seeds"]))
-        return method.fit(prepared, rows, settings["seeds"], checkpoint=point), None
+        return method.fit(prepared, rows, settings["seeds"], checkpoint=point, **how), None
     plan = registry.load(PLAN)(**settings["tuning"])
     folds = folds.select(plan.seeds)
     search = checkpoints / f"{variant.folder}.search.pt"
-    tuning = registry.load(TUNE)(method, seen, folds, plan, preparation=preparation, checkpoint=search)
+    tuning = registry.load(TUNE)(method, seen, folds, plan, preparation=preparation, checkpoint=search, **how)
     prepared, rows = preparation.fit(seen, folds).training(seen, folds)
     method.fit(prepared, rows, plan.seeds, checkpoint=point, assign=tuning.assign)
     n_folds = 1 + max(f.fold for f in folds)

@@ -25,9 +25,7 @@ from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.splits import Fold, Splits, make_splits
 from armed.data.study import StudyData
-from armed.engines import compiles
 from armed.jobs.fit import set_torch_threads
-from armed.method import Method
 from armed.recovery import intercept_recovery, slope_ratio, slope_recovery, truth_metrics
 from armed.univariate import cluster_intercepts, feature_kinds, mixed_effect, univariate
 
@@ -71,7 +69,7 @@ def recovery(settings: Mapping, out: Path, *, device: str, stack_size: int, engi
     stack_size : int
         Replicas trained together, at most.
     engine : {"auto", "eager", "compiled"}
-        See `armed.fit_stack`. "auto" decides by the steps of all sizes together, as one compiled step serves them all.
+        See `armed.fit_stack`.
     """
     models = settings["models"]
     set_torch_threads(next(iter(models.values()))["torch_threads"])
@@ -169,8 +167,10 @@ def _of_model(sample: _Sample, model: str, of_model: Mapping, settings: Mapping,
     arguments = {"study": study, "label": of_model["kind"], **how, **of_model["variants"]["main"]}
     arguments |= {key: of_model[key] for key in ("network", "training")}
     method = registry.load(registry.model(model).method)(**arguments)
-    method.engine = _engine(method, data, folds, sum(settings["subjects"]) / sample.size)
-    method.fit(data, folds)
+    # All sizes use the same compiled step.
+    others = sum(size for size in settings["subjects"] if size != sample.size) / sample.size
+    steps = max(len(fold.train) for fold in folds) / method.training["batch_size"] * method.training["epochs"]
+    method.fit(data, folds, steps_elsewhere=round(others * steps))
     kinds = dict.fromkeys(sample.continuous, "continuous")
     own = {dataset: dataset for dataset in sample.datasets}
     scores = truth_metrics(method.random_effects_, None, sample.features, sample.sites, own, kinds)
@@ -189,11 +189,3 @@ def _held_out(sample: _Sample, fraction: float, study: str) -> Splits:
         first = next(iter(make_splits(sample.data.take(rows), [dataset], round(1 / fraction), study)))
         folds.append(Fold(dataset, 0, rows[first.train], rows[first.test], rows[:0]))
     return Splits(tuple(folds))
-
-
-def _engine(method: Method, data: ClusteredData, folds: Splits, times: float) -> str:
-    """The engine for all sizes, which together take `times` the steps of these folds."""
-    module = method.build(data.X.shape[1], len(data.levels), 1)
-    plan = method.training
-    steps = max(len(fold.train) for fold in folds) / plan["batch_size"] * plan["epochs"] * times
-    return "compiled" if compiles(method.engine, method.device, module, round(steps)) else "eager"

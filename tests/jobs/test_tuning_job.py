@@ -13,6 +13,7 @@ from config_edits import DEFAULT, OVERLAYS, SPIRALS, put
 from armed import config as configuration
 from armed import results
 from armed.comparison import paired_tests
+from armed.data.study import StudyData
 from armed.jobs import data, fit, predict
 from armed.jobs.tuning import collect_tuning
 from armed.methods import ARMED
@@ -126,3 +127,15 @@ def test_one_seed_is_enough_for_intervals_and_tests(folder):
     assert set(tests["model"]) == {"armed"} and set(tests["n_seeds"]) == {1} and tests["p_holm"].notna().all()
     results.validate("summary", summary)
     results.validate("paired_tests", tests)
+
+
+def test_trainings_that_share_a_compiled_step_count_together(folder, config):
+    """Two variants and their search in stacks of one size; a method of statsmodels has none."""
+    settings = configuration.settings(config, STUDY, "armed")
+    loaded = StudyData.load(folder / "data.npz")
+    variants = list(fit.variants(settings, loaded))
+    assert [v.folder for v in variants] == ["main", "tuned"]
+    # 60 training rows, 2 batches; 2 seeds x 2 folds in stacks of 4, 3 candidates x 2 inner folds x 2 folds in three of them.
+    elsewhere = fit._steps_elsewhere(variants, settings, loaded, folder / "splits.parquet", {"stack_size": 4})
+    assert elsewhere == {"main": 3 * 1, "tuned": 2}
+    assert fit._steps_elsewhere(variants, settings, loaded, folder / "splits.parquet", {}) == {}
