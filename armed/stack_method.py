@@ -100,7 +100,11 @@ class StackMethod(Method):
         scratch._begin(data, splits, None)
         return scratch._fit_stack(data, splits, None, checkpoint, hyper=hyper, steps_elsewhere=steps_elsewhere)
 
+    def _check_settings(self) -> None:
+        """Raise `ConfigError` with all settings that cannot be; called before any training."""
+
     def _fit_stack(self, data: ClusteredData, splits: Splits, seeds, checkpoint: Path | None, **varied) -> StackFit:
+        self._check_settings()
         return fit_stack(
             self._factory(),
             data,

@@ -344,10 +344,6 @@ class LMMNN(StackMethod):
         net = self.mlp(n_features, n_outputs)
         return LMMNNNetwork(net, n_clusters, self.initial_sd, residual=self.label == "continuous")
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
-        self._check_settings()
-        return super().fit(data, splits, seeds, checkpoint=checkpoint, assign=assign)
-
     @property
     def random_effects_(self):
         self._check_fitted()

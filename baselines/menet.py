@@ -233,13 +233,12 @@ class MeNet(StackMethod):
     def program(self):
         return EM(self.objective(), Training(**self.training).epochs, self.em_rounds, self.prior_sd, self.center)
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
+    def _check_settings(self):
         problems = Problems(ConfigError, "the settings of MeNet")
         if not isinstance(self.em_rounds, int) or self.em_rounds < 1:
             problems.add(f"em_rounds is {self.em_rounds!r}; expected a whole number of at least 1")
         check_hyper({"prior_sd": self.prior_sd}, problems)
         problems.raise_if_any()
-        return super().fit(data, splits, seeds, checkpoint=checkpoint, assign=assign)
 
     @property
     def random_effects_(self):
