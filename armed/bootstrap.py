@@ -20,7 +20,7 @@ import pandas as pd
 
 from armed import metrics as definitions
 from armed import results
-from armed.cells import Cells, ratio
+from armed.cells import Cells, concordance, ratio
 from armed.errors import DataError, Problems
 from armed.reproducibility import derive_seed
 from armed.scoring import CELL, WITHIN
@@ -333,12 +333,22 @@ class _Within:
         self.names = [{**name, "metric": WITHIN} for g, name in enumerate(names) if self.defined[self.group == g].any()]
         # Cells of one class hold no pairs, however they are drawn.
         used = np.flatnonzero(self.defined[seed] & (cells.positives * cells.negatives > 0))
-        self.cells = [predictions.cell(c, ranked=True) for c in used]
-        self.seed = seed[used]
+        self.sums = None
+        unit = predictions.unit[np.searchsorted(cells.cell, np.arange(cells.n_cells))]
+        if (unit[cells.cell] == predictions.unit).all():
+            # Clusters are drawn whole: all pairs of a cluster count as often as the square of how often it is drawn.
+            sums = np.zeros((2, len(self.defined), int(unit.max(initial=-1)) + 1))
+            for total, of_cells in zip(sums, concordance(cells), strict=True):
+                np.add.at(total, (seed[used], unit[used]), of_cells[used])
+            self.sums, self.cells, self.seed = sums, [], seed[:0]
+        else:
+            self.cells, self.seed = [predictions.cell(c, ranked=True) for c in used], seed[used]
 
     def values(self, weights: np.ndarray) -> np.ndarray:
         """Mean of the seeds' values under weights (units, draws): (variants x partitions with any, draws)."""
         concordant, pairs = np.zeros((2, len(self.defined), weights.shape[1]))
+        if self.sums is not None:
+            concordant, pairs = self.sums @ weights[: self.sums.shape[2]] ** 2
         for cell, seed in zip(self.cells, self.seed, strict=True):
             own, of_all = WeightedCurve(cell.rankings[0], weights[cell.unit]).concordance()
             concordant[seed] += own

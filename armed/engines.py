@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", "compiled")
 # Compiling takes 10 to 20 s, once; the eager engine takes its time each time.
-WORTH_COMPILING = 8.0
+WORTH_COMPILING = 12.0
 """Seconds that training step by step would take, from which on it is compiled."""
 # Of a step: a constant, and by replica and parameter. Fitted to the networks of the benchmark, on one core.
 _SECONDS_PER_STEP, _PER_REPLICA, _PER_PARAMETER = 2.5e-3, 1.5e-5, 6e-8

@@ -161,9 +161,9 @@ class TestChoice:
     def test_auto_compiles_long_trainings_of_small_networks(self, monkeypatch):
         monkeypatch.setattr(compiled, "compiler", lambda: "g++")
         small, large = network(), nn.Linear(1000, 200)
-        assert engines.compiles("auto", "cpu", small, 4000) and not engines.compiles("auto", "cpu", small, 1000)
-        assert engines.compiles("auto", "cpu", small, 1000, n_replicas=500)  # a step of many replicas takes longer
-        assert not engines.compiles("auto", "cpu", large, 4000)
+        assert engines.compiles("auto", "cpu", small, 6000) and not engines.compiles("auto", "cpu", small, 1000)
+        assert engines.compiles("auto", "cpu", small, 1000, n_replicas=1000)  # a step of many replicas takes longer
+        assert not engines.compiles("auto", "cpu", large, 6000)
         assert engines.compiles("compiled", "cpu", large, 1) and not engines.compiles("eager", "cpu", small, 10**9)
 
     def test_steps_are_counted_as_they_come_one_after_another(self, monkeypatch):
