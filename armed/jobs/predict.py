@@ -75,7 +75,8 @@ def predict(
     for name, trained in job.trained().items():
         log.info("Predicting with %s, variant %s.", entry.id, name)
         for each in trained:
-            if (effects := each.random_effects()) is not None:
+            # Those of another model's weights are told of the other.
+            if entry.weights_from is None and (effects := each.random_effects()) is not None:
                 # Of datasets drawn anew beside the study's own, a few will do.
                 kept = effects["seed"] < unseen_seeds if name == RESAMPLED else slice(None)
                 tables["random_effects"].append(effects[kept].assign(variant=name))
@@ -161,7 +162,7 @@ def _score(job: _Job, variant: str, trained: list[Trained], unseen_seeds: int) -
     found = {"thresholds": thresholds}
     extra = [t.adversary_and_z() for t in trained]
     by_training = [t.importance() for t in trained]
-    if len(job.data.feature_truth):
+    if len(job.data.feature_truth) and job.model.weights_from is None:
         pairs = zip(trained, by_training, strict=True)
         extra += [t.truth_metrics(of_training, job.data.feature_truth) for t, of_training in pairs]
     importance = [frame for frame in by_training if frame is not None]
