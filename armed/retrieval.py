@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import shutil
+import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -231,6 +232,12 @@ def retrieve_with_receipt(name: str, out: str | Path, mirror: Path | None = None
     with atomic(out) as temporary:
         temporary.write_text(json.dumps(asdict(receipt), indent=1), encoding="utf-8")
     return receipt
+
+
+def failed_before(receipt: str | Path) -> str:
+    """Tell the time where a receipt says that an earlier attempt failed, so that the next run tries again; else nothing."""
+    path = Path(receipt)
+    return str(time.time()) if path.is_file() and Receipt.read(path).problem else ""
 
 
 def sha256(path: str | Path) -> str:

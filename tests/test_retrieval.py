@@ -258,3 +258,12 @@ class TestList:
         path.write_text("name,url\n")
         with pytest.raises(DataError, match=f"its columns are name, url; expected {HEADER.replace(',', ', ')}"):
             datasets(path)
+
+
+def test_what_failed_before_is_tried_again(tmp_path):
+    receipt = tmp_path / "heart.json"
+    assert retrieval.failed_before(receipt) == ""
+    receipt.write_text('{"files": ["a.data"], "problem": ""}', encoding="utf-8")
+    assert retrieval.failed_before(receipt) == ""
+    receipt.write_text('{"files": [], "problem": "no network"}', encoding="utf-8")
+    assert float(retrieval.failed_before(receipt)) > 0

@@ -17,7 +17,7 @@ if STAND_INS:
             datasets=list(STAND_INS),
             code=code("armed.data.adni_visits"),
         message:
-            "Drawing stand-ins for ADNIMERGE.csv."
+            "No ADNIMERGE.csv is where data.path says: drawing stand-ins."
         script:
             "../scripts/stand_in.py"
 
@@ -38,6 +38,7 @@ checkpoint retrieve:
     params:
         mirror=str(MIRROR) if MIRROR else None,
         files=lambda wildcards: [file.sha256 for file in retrieval.files_of(wildcards.name)],
+        again=lambda wildcards: retrieval.failed_before(f"results/raw/{wildcards.name}.json"),
     message:
         "Retrieving the open data '{wildcards.name}'."
     script:
