@@ -143,4 +143,5 @@ def test_without_network_and_mirror_a_study_is_not_run_and_the_rest_goes_on(proj
     metrics = results.read("metrics", where / "results" / "metrics.tsv")
     assert set(metrics["study"]) == {"wards"}
     assert "not run" in (where / "results" / "report.html").read_text(encoding="utf-8")
+    assert "retrieve" in project.planned(directory="alone", config="alone.yaml").rules  # the next run tries again
     shutil.rmtree(where)
