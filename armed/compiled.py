@@ -25,8 +25,9 @@ from armed.errors import UnsupportedLayerError
 from armed.layers.random_effects import RandomEffects
 from armed.losses import Objective
 from armed.optimisers import Adam, step_size
+from armed.parameters import Parameters
 from armed.programs import Batch, Program, State
-from armed.stack import Parameters, Stack
+from armed.stack import Stack
 
 log = logging.getLogger(__name__)
 

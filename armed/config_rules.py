@@ -112,8 +112,8 @@ def _training(config: dict, study: str) -> Iterator[str]:
             "nothing is held out to stop training by."
         )
     kind = _kind(config, study)
-    if kind != "binary" and training["patience"] is not None and training["monitor"] == "auprc":
-        yield f"{where}.training.monitor is 'auprc', but 'loss' was expected for {kind} labels."
+    if kind != "binary" and training["patience"] is not None and training["monitor"] != "loss":
+        yield f"{where}.training.monitor is '{training['monitor']}', but 'loss' was expected for {kind} labels."
     if kind == "continuous" and training["class_weights"] != "none":
         yield f"{where}.training.class_weights is '{training['class_weights']}', but 'none' was expected for continuous labels."
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from armed.errors import ConfigError, did_you_mean
-from armed.stack_sizes import SMALL_NETWORK, n_parameters
+from armed.stack_sizes import SMALL_NETWORK, is_convolutional, n_parameters
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,8 @@ def compiles(engine: str, device: str, module: nn.Module, n_steps: int, n_replic
     Parameters
     ----------
     engine : {"auto", "eager", "compiled"}
-        "auto" compiles where there is a compiler, the network is small and the training long enough.
+        "auto" compiles where there is a compiler, the network is small and the training long enough. Networks of
+        convolutions train one at a time, never compiled (`armed.convolutional`).
     device : str
     module : torch.nn.Module
     n_steps : int
@@ -51,6 +52,8 @@ def compiles(engine: str, device: str, module: nn.Module, n_steps: int, n_replic
         raise ConfigError(
             f"engine is '{engine}'; expected one of {', '.join(ENGINES)}.{did_you_mean(str(engine), ENGINES)}"
         )
+    if is_convolutional(module):
+        return False
     seconds = eager_seconds(module, n_steps, n_replicas)
     worthwhile = seconds >= WORTH_COMPILING and n_parameters(module) <= SMALL_NETWORK
     if engine == "eager" or (engine == "auto" and not worthwhile):
@@ -70,8 +73,12 @@ def compiles(engine: str, device: str, module: nn.Module, n_steps: int, n_replic
     return False
 
 
-def epoch_runner(compiled: bool, engine: str) -> Callable:
+def epoch_runner(compiled: bool, engine: str, module: nn.Module) -> Callable:
     """What runs an epoch of a stack, as `armed.epochs.eager_epoch` does."""
+    if is_convolutional(module):
+        from armed.epochs import convolutional_epoch
+
+        return convolutional_epoch
     if compiled:
         from armed.compiled import CompiledEpochs
 

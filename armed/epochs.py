@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from armed.convolutional import as_inputs, keep_memory, seeded
 from armed.programs import Batch, Program, State
 
 
@@ -23,6 +24,8 @@ class Draws:
         For each replica standard normal draws (steps, n_noise).
     keep : list of array
         For each replica uniform draws (steps, B, n_dropout).
+    seeds : list of int
+        For each replica the seed of what its layers draw themselves.
     n_steps : array
         (R,) steps of each replica.
     """
@@ -30,6 +33,7 @@ class Draws:
     ids: list[np.ndarray]
     noise: list[np.ndarray]
     keep: list[np.ndarray]
+    seeds: list[int]
     n_steps: np.ndarray
 
     @property
@@ -50,14 +54,17 @@ class Draws:
 def draw_epoch(state: State, program: Program, batch_size: int, codes: np.ndarray, epoch: int) -> Draws:
     """Shuffle every replica's rows and draw its noise."""
     n_noise, n_dropout = (getattr(state.stack.module, name, 0) for name in ("n_noise", "n_dropout"))
-    ids, noise, keep = [], [], []
+    if state.stack.convolutional:
+        n_dropout = 0  # drawn as they are needed: maps are large
+    ids, noise, keep, seeds = [], [], [], []
     for seed, rows in zip(state.seeds, state.rows, strict=True):
         rng = np.random.default_rng([seed, epoch])
         batches = program.batches(rng, rows, codes, batch_size)
         ids.append(batches)
         noise.append(rng.standard_normal((len(batches), n_noise), dtype=np.float32))
         keep.append(rng.random((*batches.shape, n_dropout), dtype=np.float32))
-    return Draws(ids, noise, keep, np.array([len(b) for b in ids]))
+        seeds.append(int(rng.integers(2**63)))
+    return Draws(ids, noise, keep, seeds, np.array([len(b) for b in ids]))
 
 
 def eager_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
@@ -69,7 +76,7 @@ def eager_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
     total = torch.zeros(stack.size, device=stack.device)
     for step in range(draws.longest):
         rows = ids[step]
-        batch = Batch(pool.X[rows], pool.y[rows], pool.codes[rows], noise[step], keep[step], active[step])
+        batch = Batch(as_inputs(pool.X[rows]), pool.y[rows], pool.codes[rows], noise[step], keep[step], active[step])
         # Running statistics change as the network is called: those of replicas that wait are put back.
         before = None if table[step].all() else {name: b.clone() for name, b in stack.buffers.items()}
         loss = program.step(state, batch)
@@ -77,6 +84,14 @@ def eager_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
             b.copy_(torch.where(batch.active.view(-1, *[1] * (b.ndim - 1)), b, before[name]))
         total += torch.where(batch.active, loss, 0.0)
     return mean_loss(total, draws)
+
+
+def convolutional_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
+    """As `eager_epoch`, for one replica of a network of convolutions, whose layers draw from torch's global generator."""
+    keep_memory()
+    (seed,) = draws.seeds
+    with seeded(seed, state.stack.device):
+        return eager_epoch(state, program, draws)
 
 
 def mean_loss(total: Tensor, draws: Draws) -> np.ndarray:

@@ -21,7 +21,7 @@ from armed.epochs import Draws, draw_epoch, eager_epoch
 from armed.files import atomic
 from armed.losses import CLASS_WEIGHTS, class_weights, label_loss
 from armed.metrics import compute
-from armed.optimisers import Adam
+from armed.optimisers import OPTIMISERS
 from armed.programs import Program, State
 from armed.stack import Pool, Stack
 
@@ -123,8 +123,10 @@ def train(
 def _state(stack: Stack, pool: Pool, program: Program, training, values: dict[str, list[float]]) -> State:
     """The stack with its optimisers and hyperparameters, before the first step."""
     hyper = _hyper_tensors(stack, program, training, values)
+    stack.precision = training.precision
+    optimiser = OPTIMISERS[training.optimiser]
     optimisers = [
-        Adam(p, hyper["learning_rate"], training.epsilon) if p else None for p in (stack.main, stack.adversary)
+        optimiser(p, hyper["learning_rate"], training.epsilon) if p else None for p in (stack.main, stack.adversary)
     ]
     alive = torch.ones(stack.size, dtype=torch.bool, device=stack.device)
     return State(stack, *optimisers, hyper, alive, pool)
@@ -151,7 +153,7 @@ def _validation_scores(
     rows = [f.validation for f in folds]
     outputs = state.stack.evaluate(program.validation_outputs, state.pool.X, rows, [codes[r] for r in rows])
     mixed, y = [out["mixed"] for out in outputs], state.pool.y.cpu()
-    if monitor == "auprc":
+    if monitor != "loss":
         together = np.concatenate(mixed)[:, 0]
         cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         together = np.where(np.isfinite(together), together, np.nan)

@@ -1,11 +1,11 @@
-"""Adam over the parameters of a stack, with a learning rate for each replica."""
+"""Adam, and with Nesterov momentum, over the parameters of a stack, with a learning rate for each replica."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from armed.stack import Parameters
+from armed.parameters import Parameters
 
 BETA1, BETA2 = 0.9, 0.999
 
@@ -65,14 +65,17 @@ class Adam:
         finite = torch.isfinite(parameters.by_replica(gradient)).all(-1)
         moves = finite if active is None else finite & active
         self.steps = self.steps + moves
-        size = self.size()
         m = torch.lerp(self.m, gradient, 1 - BETA1)
         v = BETA2 * self.v + (1 - BETA2) * gradient * gradient
-        flat = parameters.flat - parameters.spread(size) * m / (v.sqrt() + self.epsilon)
+        flat = parameters.flat - self.change(gradient, m, v)
         moved = parameters.spread(moves)
         parameters.assign(torch.where(moved, flat, parameters.flat))
         self.m, self.v = torch.where(moved, m, self.m), torch.where(moved, v, self.v)
         return finite
+
+    def change(self, gradient: Tensor, m: Tensor, v: Tensor) -> Tensor:
+        """What a step takes off the parameters, given the moments after it; flat."""
+        return self.parameters.spread(self.size()) * m / (v.sqrt() + self.epsilon)
 
     def size(self) -> Tensor:
         """(R,) learning rate with the bias corrections of the step that is being taken."""
@@ -83,3 +86,38 @@ class Adam:
 
     def load(self, state: dict[str, Tensor]) -> None:
         self.m, self.v, self.steps = (state[name].clone() for name in ("m", "v", "steps"))
+
+
+class Nadam(Adam):
+    """Adam with Nesterov momentum (Dozat 2016), as Keras and `torch.optim.NAdam` have it.
+
+    With ``mu_t = b1 (1 - 0.96^(t / 250) / 2)``, ``M_t`` the product of ``mu_1 ... mu_t``, ``m`` and ``v`` as in Adam, and g
+    the gradient: ``p -= lr (mu_{t+1} m / (1 - M_{t+1}) + (1 - mu_t) g / (1 - M_t)) / (sqrt(v / (1 - b2^t)) + epsilon)``.
+    """
+
+    def __init__(self, parameters: Parameters, learning_rate: Tensor, epsilon: float = 1e-7) -> None:
+        super().__init__(parameters, learning_rate, epsilon)
+        self._products = torch.ones(1, dtype=torch.float64)  # of mu_1 ... mu_t, by t
+
+    def change(self, gradient, m, v):
+        spread, dtype = self.parameters.spread, self.learning_rate.dtype
+        product, following = (self._product(t) for t in (self.steps, self.steps + 1))
+        ahead = self.learning_rate * (_momentum(self.steps + 1) / (1 - following)).to(dtype)
+        now = self.learning_rate * ((1 - _momentum(self.steps)) / (1 - product)).to(dtype)
+        scale = (1 - BETA2**self.steps).to(dtype)
+        return (spread(ahead) * m + spread(now) * gradient) / ((v / spread(scale)).sqrt() + self.epsilon)
+
+    def _product(self, steps: Tensor) -> Tensor:
+        """Product of mu_1 ... mu_t (R,) for t = `steps`."""
+        longest = int(steps.max())
+        if longest >= len(self._products):
+            mu = _momentum(torch.arange(1, 2 * longest + 1, dtype=torch.float64))
+            self._products = torch.cat([torch.ones(1, dtype=torch.float64), mu.cumprod(0)]).to(steps.device)
+        return self._products[steps.long()]
+
+
+def _momentum(steps: Tensor) -> Tensor:
+    return BETA1 * (1 - 0.5 * 0.96 ** (steps * 0.004))
+
+
+OPTIMISERS = {"adam": Adam, "nadam": Nadam}

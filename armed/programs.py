@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.losses import Objective, cross_entropy
@@ -149,7 +150,7 @@ class Program:
 
         def main(params, buffers, hyper, X, y, codes, noise, keep):
             out = stack.call_training(params, buffers, X, codes, noise, keep)
-            result = {"loss": self.loss(out, y, codes, hyper)}
+            result = {"loss": self.loss(out, y, codes, hyper) + stack.penalty(params)}
             return result if out.activations is None else {**result, "activations": out.activations}
 
         samples = (batch.X, batch.y, batch.codes, batch.noise, batch.keep)
@@ -161,7 +162,8 @@ class Program:
             def cluster_loss(params, activations, codes):
                 return cross_entropy(stack.call_adversary(params, activations), codes).mean()
 
-            own = stack.vmap(cluster_loss, stack.adversary.views, activations.detach(), batch.codes)
+            detached = tree_map(torch.Tensor.detach, activations)
+            own = stack.vmap(cluster_loss, stack.adversary.views, detached, batch.codes)
             state.descend(state.adversary, stack.adversary.gradient(own.sum()), batch)
             fooled = stack.vmap(cluster_loss, stack.adversary.detached(), activations, batch.codes)
             loss = loss - state.hyper["lambda_g"] * fooled

@@ -8,7 +8,7 @@ operation that mixes them: a replica in a stack is the replica trained alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,17 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from armed.convolutional import (
+    EVALUATED_AT_ONCE,
+    as_inputs,
+    as_pool,
+    autocast,
+    channels_last,
+    one_by_one,
+)
 from armed.errors import UnsupportedLayerError
-from armed.stack_sizes import SMALL_NETWORK
+from armed.parameters import Parameters
+from armed.stack_sizes import SMALL_NETWORK, is_convolutional
 
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
 _EVALUATION_FLOATS = 2e7
@@ -34,7 +43,7 @@ class Pool:
     Attributes
     ----------
     X : Tensor
-        (N, ...) float32.
+        (N, ...) float32, or images of bytes.
     y : Tensor
         (N,) float32.
     codes : Tensor
@@ -48,81 +57,10 @@ class Pool:
     @classmethod
     def of(cls, X: np.ndarray, y: np.ndarray, codes: np.ndarray, device: str = "cpu") -> Pool:
         return cls(
-            torch.tensor(np.asarray(X), dtype=torch.float32, device=device),
+            as_pool(X, device),
             torch.tensor(np.asarray(y), dtype=torch.float32, device=device),
             torch.tensor(np.asarray(codes), dtype=torch.long, device=device),
         )
-
-
-class Parameters:
-    """Named parameters as views of one vector, so that an optimiser step is a few operations.
-
-    Each parameter of all replicas (R, ...) lies in one piece: where a product starts in memory can change how it rounds, and a
-    replica's place in the stack must not.
-
-    Parameters
-    ----------
-    flat : Tensor
-        (R * P,), or (P,) for one replica alone.
-    shapes : dict of str to torch.Size
-        Of each parameter of one replica, in order.
-    size : int, optional
-        R; none for one replica without a replica axis.
-    """
-
-    def __init__(self, flat: Tensor, shapes: Mapping[str, torch.Size], size: int | None = None) -> None:
-        self.shapes = dict(shapes)
-        self.lead = () if size is None else (size,)
-        self.flat = flat
-        if size is not None:
-            parts = torch.arange(len(flat), device=flat.device).split([size * s.numel() for s in self.shapes.values()])
-            self._entries = torch.cat([p.view(size, -1) for p in parts], 1)  # (R, P), where each replica's numbers are
-            self._owner = torch.empty_like(self._entries).flatten()
-            self._owner[self._entries] = torch.arange(size, device=flat.device).unsqueeze(1)
-        self._bind()
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> Parameters:
-        """Copies of tensors (R, ...) each."""
-        flat = torch.cat([t.detach().reshape(-1) for t in tensors.values()])
-        return cls(flat, {name: t.shape[1:] for name, t in tensors.items()}, len(next(iter(tensors.values()))))
-
-    def _bind(self) -> None:
-        self.views: dict[str, Tensor] = {}
-        start = 0
-        for name, shape in self.shapes.items():
-            full = torch.Size((*self.lead, *shape))
-            self.views[name] = self.flat[start : start + full.numel()].view(full).detach().requires_grad_()
-            start += full.numel()
-
-    def assign(self, flat: Tensor) -> None:
-        """Take new values."""
-        self.flat.copy_(flat)
-
-    def flattened(self, tensors: Iterable[Tensor]) -> Tensor:
-        """Tensors of the shapes of all parameters, in their order, as one vector."""
-        return torch.cat([t.reshape(-1) for t in tensors])
-
-    def gradient(self, loss: Tensor) -> Tensor:
-        """Flat gradient of a loss summed over replicas; zero for parameters it does not use."""
-        return self.flattened(torch.autograd.grad(loss, list(self.views.values()), materialize_grads=True))
-
-    def spread(self, per_replica: Tensor) -> Tensor:
-        """Repeat a value of each replica (R,) over that replica's entries of a flat vector."""
-        return per_replica[self._owner] if self.lead else per_replica
-
-    def by_replica(self, flat: Tensor) -> Tensor:
-        """A flat vector as a matrix (R, P); (P,) for one replica alone."""
-        return flat[self._entries] if self.lead else flat
-
-    def from_matrix(self, matrix: Tensor) -> Tensor:
-        """The flat vector of a matrix (R, P)."""
-        flat = torch.empty_like(self.flat)
-        flat[self._entries] = matrix
-        return flat
-
-    def detached(self) -> dict[str, Tensor]:
-        return {name: view.detach() for name, view in self.views.items()}
 
 
 class Stack:
@@ -135,10 +73,19 @@ class Stack:
         ``keep=...`` too where it has an `n_dropout` above 0, and returns a `MixedOutput`.
     state : dict of str to Tensor
         Parameters and buffers of all replicas, each (R, ...).
+
+    Attributes
+    ----------
+    convolutional : bool
+        Whether the module has convolutions: it is then called for one replica after another (`armed.convolutional`).
+    precision : {"float32", "mixed"}
+        Of the convolutions and products in training steps of such a module.
     """
 
     def __init__(self, module: nn.Module, state: dict[str, Tensor]) -> None:
         self.module = module
+        self.convolutional = is_convolutional(module)
+        self.precision = "float32"
         self.module.check_inputs = False
         # Frozen parameters are held with the buffers: no step changes them.
         names = {name for name, p in module.named_parameters() if p.requires_grad}
@@ -150,6 +97,7 @@ class Stack:
         self.size = len(next(iter(main.values())))
         # Looking for tied weights at each call costs more than a small network itself.
         self._tied = len(list(module.named_parameters(remove_duplicate=False))) > len(list(module.named_parameters()))
+        self._l1 = {f"{name}.weight": m.l1 for name, m in module.named_modules() if getattr(m, "l1", 0)}
 
     @classmethod
     def build(cls, factory: Callable[[], nn.Module], seeds: Sequence[int], device: str = "cpu") -> Stack:
@@ -194,6 +142,8 @@ class Stack:
 
     def vmap(self, function: Callable, *args: object) -> object:
         """Map `function` over the replica axis of `args`."""
+        if self.convolutional:
+            return one_by_one(function, args)
         try:
             with sdpa_kernel(SDPBackend.MATH):  # torch has no rule for mapping the other forms of attention
                 return vmap(function, randomness="error")(*args)
@@ -214,7 +164,15 @@ class Stack:
 
     def call(self, params: dict[str, Tensor], buffers: dict[str, Tensor], *args: object, **kwargs: object):
         """The module's output for one replica (inside `vmap`)."""
-        return functional_call(self.module, (params, buffers), args, kwargs, tie_weights=self._tied)
+        if not self.convolutional:
+            return functional_call(self.module, (params, buffers), args, kwargs, tie_weights=self._tied)
+        with self._precision():
+            out = functional_call(self.module, (channels_last(params), buffers), args, kwargs, tie_weights=self._tied)
+        numbers = {name: getattr(out, name).float() for name in ("fixed", "random", "mixed", "kl")}
+        return out._replace(**numbers)
+
+    def _precision(self) -> torch.autocast:
+        return autocast(self.precision if self.module.training else "float32", self.device)
 
     def call_training(
         self, params: dict, buffers: dict, X: Tensor, codes: Tensor | None, noise: Tensor, keep: Tensor
@@ -223,10 +181,18 @@ class Stack:
         draws = {"noise": noise if noise.numel() else None} | ({"keep": keep} if keep.numel() else {})
         return self.call(params, buffers, X, codes, adversary=False, **draws)
 
-    def call_adversary(self, params: dict[str, Tensor], activations: Tensor) -> Tensor:
+    def call_adversary(self, params: dict[str, Tensor], activations: Tensor | tuple[Tensor, ...]) -> Tensor:
         """The adversary's logits for one replica (inside `vmap`)."""
         local = {name.removeprefix("adversary."): t for name, t in params.items()}
-        return functional_call(self.module.adversary, local, (activations,), tie_weights=False)
+        if not self.convolutional:
+            return functional_call(self.module.adversary, local, (activations,), tie_weights=False)
+        with self._precision():
+            logits = functional_call(self.module.adversary, channels_last(local), (activations,), tie_weights=False)
+        return logits.float()
+
+    def penalty(self, params: dict[str, Tensor]) -> Tensor | float:
+        """Sum of the absolute weights of layers that carry a factor `l1`, times this factor, of one replica."""
+        return sum(l1 * params[name].abs().sum() for name, l1 in self._l1.items())
 
     def replica(self, r: int) -> nn.Module:
         """A copy of the module with the weights of replica `r`, in evaluation mode."""
@@ -253,7 +219,7 @@ class Stack:
         function : callable
             ``function(stack, params, buffers, X, clusters) -> dict`` of tensors with one row a sample, for one replica.
         X : Tensor
-            (N, ...) pool.
+            (N, ...) pool (`armed.convolutional.as_pool`).
         rows : sequence of array
             For each replica the row ids into `X`; lengths may differ.
         clusters : sequence of array
@@ -283,6 +249,9 @@ class Stack:
         """Call ``function(state, X, clusters)`` for blocks of replicas; for each replica its own rows of what it returns."""
         self.module.eval()
         index = list(range(self.size)) if replicas is None else list(replicas)
+        if self.convolutional:
+            some = zip(rows, clusters, index, strict=True)
+            return [self._in_pieces(function, X, *each) for each in some]
         # Replicas go together with those of as many rows: another shape may take another kernel, which rounds differently.
         groups: dict[int, list[int]] = {}
         for i, r in enumerate(rows):
@@ -301,6 +270,15 @@ class Stack:
                     results[i] = {name: t[position, : len(rows[i])] for name, t in out.items()}
         return results
 
+    def _in_pieces(
+        self, function: Callable, X: Tensor, rows: np.ndarray, clusters: np.ndarray, replica: int
+    ) -> dict[str, np.ndarray]:
+        """Outputs of one replica, some rows after others: the outputs of layers on all of them might not fit in memory."""
+        cuts = range(0, max(1, len(rows)), EVALUATED_AT_ONCE)
+        parts = [slice(start, start + EVALUATED_AT_ONCE) for start in cuts]
+        found = [self._of_block(function, X, rows[p][None], clusters[p][None], [replica]) for p in parts]
+        return {name: np.concatenate([out[name][0] for out in found]) for name in found[0]}
+
     def _of_block(
         self, function: Callable, X: Tensor, ids: np.ndarray, membership: np.ndarray, replicas: list[int]
     ) -> dict[str, np.ndarray]:
@@ -309,7 +287,7 @@ class Stack:
         clusters = torch.as_tensor(membership, device=X.device)
         clusters = clusters.float() if clusters.is_floating_point() else clusters.long()
         state = {name: t[chosen] for name, t in self.state_views().items()}
-        out = function(state, X[torch.as_tensor(ids, device=X.device)], clusters)
+        out = function(state, as_inputs(X[torch.as_tensor(ids, device=X.device)]), clusters)
         return {name: t.detach().cpu().numpy() for name, t in out.items()}
 
     def _outputs(self, function: Callable, state: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:

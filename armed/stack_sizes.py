@@ -47,7 +47,16 @@ def blocks(n_replicas: int, stack_size: int, module: nn.Module, compiled: bool) 
 
 def filling(n_replicas: int, module: nn.Module) -> int:
     """How many copies fill a stack of the eager engine up to whole vectors."""
-    return -n_replicas % LANES if n_parameters(module) <= SMALL_NETWORK else 0
+    small = n_parameters(module) <= SMALL_NETWORK and not is_convolutional(module)
+    return -n_replicas % LANES if small else 0
+
+
+def is_convolutional(module: nn.Module) -> bool:
+    """Whether a network has convolutions; it then trains alone (`armed.convolutional`)."""
+    from torch import nn
+
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    return any(isinstance(m, kinds) for m in module.modules())
 
 
 def fitting(stack_size: int, memory_mb: float, bytes_each: int) -> int:

@@ -16,21 +16,24 @@ import pandas as pd
 import torch
 from torch import nn
 
+from armed.convolutional import PRECISIONS
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.engines import compiles, epoch_runner
 from armed.errors import ConfigError, DataError, Problems, did_you_mean
 from armed.loop import train as train_stack
 from armed.losses import Objective, check_hyper
+from armed.optimisers import OPTIMISERS
 from armed.programs import Program
 from armed.replicas import Replica, plan_replicas
 from armed.reproducibility import derive_seed
 from armed.stack import Stack
-from armed.stack_sizes import MEMORY_MB, blocks, fitting, replica_bytes
+from armed.stack_sizes import MEMORY_MB, blocks, fitting, is_convolutional, replica_bytes
+from armed.training_checks import check_training
 
 log = logging.getLogger(__name__)
 
-MONITORS = ("loss", "auprc")
+MONITORS = ("loss", "auprc", "auroc")
 CLASS_WEIGHTS = ("none", "balanced")
 
 
@@ -51,13 +54,17 @@ class Training:
     patience : int, optional
         Stop after this many epochs without a better validation score, and keep the best weights. None: train all epochs
         and keep the last weights.
-    monitor : {"loss", "auprc"}
-        Validation score: label loss (lower is better) or area under the precision-recall curve (higher is better), of the
-        mixed prediction with known clusters. Classes are not weighted in it.
+    monitor : {"loss", "auprc", "auroc"}
+        Validation score: label loss (lower is better), or area under the precision-recall or the ROC curve (higher is
+        better), of the mixed prediction with known clusters. Classes are not weighted in it.
     class_weights : {"none", "balanced"} or sequence of float
         Weight of each class in the label losses of training: 1 for all; 1 minus its frequency in the replica's own training
         rows (as in the paper's study of dementia); or one number for each class 0..K-1. The loss of a batch is divided by
         the number of its samples, not by the sum of their weights, as with Keras's ``class_weight``.
+    optimiser : {"adam", "nadam"}
+        The compiled engine has the first only.
+    precision : {"float32", "mixed"}
+        Of networks of convolutions: "mixed" does convolutions and products in bfloat16, weights and losses stay float32.
     """
 
     epochs: int = 10
@@ -67,6 +74,8 @@ class Training:
     patience: int | None = None
     monitor: str = "loss"
     class_weights: str | Sequence[float] = "none"
+    optimiser: str = "adam"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         problems = Problems(ConfigError, "the training settings")
@@ -75,8 +84,12 @@ class Training:
             if value is not None and (not isinstance(value, int) or value < 1):
                 problems.add(f"{name} is {value!r}; expected a whole number of at least 1")
         check_hyper({"learning_rate": self.learning_rate}, problems)
-        if self.monitor not in MONITORS:
-            problems.add(f"monitor is '{self.monitor}'; expected one of {', '.join(MONITORS)}")
+        choices = {"monitor": MONITORS, "optimiser": tuple(OPTIMISERS), "precision": PRECISIONS}
+        for name, known in choices.items():
+            value = getattr(self, name)
+            if value not in known:
+                near = did_you_mean(str(value), known)
+                problems.add(f"{name} is '{value}'; expected one of {', '.join(known)}{near and '.' + near}")
         _check_class_weights(self.class_weights, problems)
         problems.raise_if_any()
 
@@ -176,13 +189,13 @@ def fit(
     data = train if validation is None else _joined(train, validation)
     rows = np.arange(len(data))
     fold = Fold(seed, 0, rows[: len(train)], rows[len(train) :], rows[:0])
-    _check(data, [fold], objective.label, levels, training, model)
+    check_training(data, [fold], objective.label, levels, training, model)
     n_steps = -(-len(train) // training.batch_size) * training.epochs
-    compiled = compiles(engine, str(next(model.parameters()).device), model, n_steps)
+    compiled = compiles(engine, str(next(model.parameters()).device), model, n_steps) and training.optimiser == "adam"
     ((_, filled),) = blocks(1, 1, model, compiled)
     n = 1 + filled
     stack, seeds = Stack.of(copy.deepcopy(model), n), [derive_seed("train", "", seed)] * n
-    run_epoch = epoch_runner(compiled, engine)
+    run_epoch = epoch_runner(compiled, engine, model)
     history, diverged = train_stack(
         stack, data, [fold] * n, levels, seeds, Program(objective), training, {}, None, run_epoch
     )
@@ -266,15 +279,17 @@ def fit_stack(
         levels = np.unique(np.concatenate([data.clusters[f.train] for f in chosen])) if chosen else np.array([])
     plan = _Plan(factory, data, levels, program, training, study, shared_init, device)
     example = plan.example() if chosen else None
-    _check(data, chosen, program.objective.label, levels, training, example)
+    check_training(data, chosen, program.objective.label, levels, training, example)
     settings, jobs = plan_replicas(chosen, hyper, assign, (*program.tunable(example), "learning_rate"))
     steps = [-(-len(f.train) // training.batch_size) for f, _ in jobs]
     stack_size = fitting(
-        stack_size, memory_mb, replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
+        1 if is_convolutional(example) else stack_size,
+        memory_mb,
+        replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps)),
     )
     n_steps = -(-len(jobs) // stack_size) * max(steps) * training.epochs + steps_elsewhere
-    compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs)))
-    run_epoch = epoch_runner(compiled, engine)
+    compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs))) and training.optimiser == "adam"
+    run_epoch = epoch_runner(compiled, engine, example)
     parts, points = [], []
     for number, (part, copies) in enumerate(blocks(len(jobs), stack_size, example, compiled)):
         points.append(checkpoint.with_name(f"{checkpoint.name}.{number}") if checkpoint else None)
@@ -343,48 +358,3 @@ def _joined(train: ClusteredData, validation: ClusteredData) -> ClusteredData:
         raise DataError("The training and the validation data have different features.")
     parts = {name: np.concatenate([getattr(d, name) for d in (train, validation)]) for name in ("X", "y", "clusters")}
     return ClusteredData(**parts, feature_names=train.feature_names)
-
-
-def _check(
-    data: ClusteredData,
-    folds: list[Fold],
-    label: str,
-    levels: np.ndarray,
-    training: Training,
-    module: nn.Module | None,
-) -> None:
-    """All problems of the data at once, before any training."""
-    data.check(fitting=True, where="the training data")
-    problems = Problems(DataError, "the training data")
-    n_classes = len(np.unique(data.y)) if data.is_classification else None
-    if (label == "continuous") == data.is_classification or (label == "binary" and n_classes != 2):
-        found = f"{n_classes} classes" if n_classes else "continuous values"
-        problems.add(f"the method expects {label} labels, but y holds {found}")
-    n_outputs = getattr(module, "n_outputs", None)
-    if n_outputs is not None and (n_outputs < (n_classes or 2) if label == "multiclass" else n_outputs != 1):
-        needed = f"one for each of {n_classes} classes" if label == "multiclass" else "1"
-        problems.add(f"the network has {n_outputs} outputs; {label} labels need {needed}")
-    if training.monitor == "auprc" and training.patience is not None and label != "binary":
-        problems.add(f"monitor='auprc' is defined for binary labels, not for {label} ones; take monitor='loss'")
-    weights, needed = training.class_weights, n_classes or 0
-    if label == "continuous" and weights != "none":
-        problems.add(
-            f"class_weights={weights!r} is for class labels, not for continuous ones; take class_weights='none'"
-        )
-    elif not isinstance(weights, str) and len(weights) != needed:
-        problems.add(f"class_weights has {len(weights)} numbers; expected one for each of {needed} classes")
-    if not folds:
-        problems.add("no fold of the splits has one of the seeds asked for")
-    known = set(levels)
-    missing = np.isnan(data.X).reshape(len(data), -1).any(1) if data.allow_missing else np.zeros(len(data), bool)
-    for f in folds:
-        where = f"seed {f.seed}, fold {f.fold}"
-        n_missing = int(missing[np.concatenate([f.train, f.validation])].sum())
-        if n_missing:
-            problems.add(f"{where}: {n_missing} training and validation rows have missing values; impute them first")
-        if data.is_classification and (data.y[f.train] == data.y[f.train[0]]).all():
-            problems.add(f"{where}: all training rows have label {data.y[f.train[0]]}; expected at least two")
-        unknown = sorted(set(data.clusters[f.validation]) - known)
-        if unknown:
-            problems.add(f"{where}: validation rows of clusters never seen in training: {', '.join(unknown[:5])}")
-    problems.raise_if_any()

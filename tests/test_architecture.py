@@ -30,8 +30,9 @@ RECORDS = {
     "results",
 }  # ids, errors, seeds and tables
 NETWORKS = {"errors", "layers", "losses", "models"}
-STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "stack", "optimisers", "programs", "batching"}
-TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training"}
+STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "convolutional", "parameters", "stack", "optimisers"}
+STACKS |= {"programs", "batching"}
+TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training_checks", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data"}
@@ -66,6 +67,8 @@ MAY_IMPORT = {
     "models": NETWORKS,
     "stack_sizes": set(),
     "replicas": {"data", "errors", "losses"},
+    "convolutional": set(),
+    "parameters": set(),
     "stack": STACKS,
     "optimisers": STACKS,
     "programs": STACKS,
@@ -75,6 +78,7 @@ MAY_IMPORT = {
     "compiled": STACKS | {"epochs", "step_cache"},
     "engines": STACKS | {"epochs", "compiled"},
     "loop": STACKS | {"epochs", "cells"},
+    "training_checks": {"data", "errors"},
     "training": TRAINING,
     "method": RECORDS | {"data"},
     "stack_method": TRAINING | {"method"},

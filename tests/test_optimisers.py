@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from armed.optimisers import Adam
-from armed.stack import Parameters
+from armed.parameters import Parameters
 
 SHAPES = {"weight": (3, 2), "bias": (2,), "scalar": ()}
 

@@ -9,7 +9,8 @@ from torch import nn
 
 import armed
 from armed.models import MLP, MixedEffects
-from armed.stack import Parameters, Pool, Stack, cluster_logits, predictions
+from armed.parameters import Parameters
+from armed.stack import Pool, Stack, cluster_logits, predictions
 
 Q = 4
 

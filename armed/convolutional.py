@@ -1,0 +1,99 @@
+"""What is different about networks of convolutions: they train one at a time, on images kept as bytes.
+
+Their operations are large enough to keep a processor busy, so a stack of replicas would save nothing. They run with the
+channels of a pixel side by side in memory (channels-last) and, where asked for, with activations in bfloat16.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+PRECISIONS = ("float32", "mixed")
+# Images evaluated at once: enough to keep a processor busy, few enough for its memory.
+EVALUATED_AT_ONCE = 64
+# Of glibc's mallopt: pieces of memory that are mapped by themselves, and free memory kept at the end of the heap.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_KEPT_BYTES = 2**31 - 1
+
+
+def as_pool(X: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
+    """Samples as a tensor: images of bytes stay as they are (memory-mapped ones too, on a CPU), all else becomes float32."""
+    X = np.asarray(X)
+    if X.dtype == np.uint8 and X.ndim > 2:
+        return torch.from_numpy(X).to(device)
+    return torch.tensor(X, dtype=torch.float32, device=device)
+
+
+def as_inputs(X: Tensor) -> Tensor:
+    """Samples as networks take them: bytes become numbers from 0 to 1."""
+    return X.float().div_(255) if X.dtype == torch.uint8 else X
+
+
+def one_by_one(function: Callable, args: tuple) -> object:
+    """As `torch.func.vmap` over the first axis, but called for one entry after another."""
+    n = next(len(t) for t in _tensors(args))
+    outputs = [function(*tree_map(lambda t, i=i: t[i] if isinstance(t, Tensor) else t, args)) for i in range(n)]
+    if n == 1:
+        return tree_map(lambda t: t.unsqueeze(0), outputs[0])
+    return tree_map(lambda *each: torch.stack(each), *outputs)
+
+
+def channels_last(tensors: object) -> object:
+    """Weights of convolutions and images with their channels side by side in memory; all else as it is.
+
+    A batch of images with one channel has no such order of its own; it follows the weights.
+    """
+    return tree_map(_channels_last, tensors)
+
+
+def _channels_last(value: object) -> object:
+    if isinstance(value, Tensor) and value.ndim == 4:
+        return value.contiguous(memory_format=torch.channels_last)
+    return value
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Context in which convolutions and products are done in bfloat16 where the precision is "mixed"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "mixed")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators at a seed, and as they were before afterwards.
+
+    Layers such as dropout draw from them. Seeded anew each epoch, a training continued after an interruption draws what it
+    would have drawn.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Make this process keep the memory of freed tensors, where the C library is glibc; else do nothing.
+
+    By default glibc gives large pieces back to the system at once. Activations of images are such pieces; in each step the
+    system then hands out, and clears, the same memory anew, which takes a third of the time of a step.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _tensors(tree: object) -> Iterator[Tensor]:
+    found: list[Tensor] = []
+    tree_map(lambda t: found.append(t) if isinstance(t, Tensor) else None, tree)
+    return iter(found)
