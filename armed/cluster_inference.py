@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy.special import softmax
 
 from armed.data.clustered import ClusteredData
@@ -13,7 +12,7 @@ from armed.losses import Objective
 from armed.method import Rows
 from armed.models import MixedEffects
 from armed.reproducibility import derive_seed
-from armed.stack import predictions
+from armed.stack import as_pool, predictions
 from armed.stack_method import StackMethod
 
 
@@ -39,8 +38,8 @@ class ClusterInference(StackMethod):
     def objective(self):
         return Objective(label="multiclass", lambda_F=0.0, lambda_K=0.0)
 
-    def build(self, n_features, n_clusters, n_outputs):
-        return MixedEffects(self.mlp(n_features, n_outputs), n_clusters)
+    def build(self, sample_shape, n_clusters, n_outputs):
+        return MixedEffects(self.build_net(sample_shape, n_outputs), n_clusters, input_shape=sample_shape)
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None):
         """Train on the clusters of the training rows of each fold; labels are not looked at."""
@@ -64,7 +63,7 @@ class ClusterInference(StackMethod):
         self._check_fitted()
         self._check_features(data)
         keys, index = self._select(rows)
-        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = as_pool(data.X, self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index)
         unknown = sorted(set(levels) - set(self.levels_))

@@ -66,6 +66,8 @@ class Method(ABC):
         (seed, fold) of each fitted model.
     levels_ : array of str
         Seen clusters; position = cluster code.
+    sample_shape_ : tuple of int
+        Of one sample of X.
     notes_ : dict
         (seed, fold) to what a reader should know: no convergence, divergence.
     """
@@ -183,6 +185,7 @@ class Method(ABC):
             "replicas": self.replicas_,
             "levels": [str(level) for level in self.levels_],
             "feature_names": list(self.feature_names_),
+            "sample_shape": list(self.sample_shape_),
             "n_outputs": self.n_outputs_,
             "notes": [[*key, note] for key, note in self.notes_.items()],
         }
@@ -200,6 +203,7 @@ class Method(ABC):
         method.replicas_ = [tuple(pair) for pair in content["replicas"]]
         method.levels_ = np.array(content["levels"])
         method.feature_names_ = tuple(content["feature_names"])
+        method.sample_shape_ = tuple(content.get("sample_shape", [len(method.feature_names_)]))
         method.n_outputs_ = content["n_outputs"]
         method.notes_ = {(seed, fold): note for seed, fold, note in content["notes"]}
         method._load(Path(folder))
@@ -212,6 +216,7 @@ class Method(ABC):
             raise DataError("No fold of the splits has one of the seeds asked for.")
         self.levels_ = np.unique(np.concatenate([data.clusters[f.train] for f in folds]))
         self.feature_names_ = tuple(data.feature_names)
+        self.sample_shape_ = tuple(data.X.shape[1:])
         self.n_outputs_ = len(np.unique(data.y)) if self.label == "multiclass" else 1
         self.replicas_ = [(f.seed, f.fold) for f in folds]
         self.notes_ = {}
@@ -252,6 +257,10 @@ class Method(ABC):
             raise NotFittedError(f"This {type(self).__name__} is not fitted yet; call fit(data, splits, seeds) first.")
 
     def _check_features(self, data: ClusteredData) -> None:
+        if self.sample_shape_ != (shape := tuple(data.X.shape[1:])) and max(len(shape), len(self.sample_shape_)) > 1:
+            raise DataError(
+                f"A sample of the data has shape {shape}, but the method was fitted on samples of shape {self.sample_shape_}."
+            )
         if tuple(data.feature_names) != self.feature_names_:
             raise DataError(
                 f"The data has features {', '.join(data.feature_names)}, but the method was fitted on "

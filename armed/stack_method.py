@@ -14,13 +14,13 @@ from torch import nn
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
-from armed.errors import DataError
+from armed.errors import ConfigError, DataError
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.losses import Objective
 from armed.method import Method, Rows
-from armed.models import MLP
+from armed.models import CNN, MLP
 from armed.programs import Program
-from armed.stack import Stack, cluster_logits, predictions
+from armed.stack import Stack, as_pool, cluster_logits, predictions
 from armed.training import StackFit, Training, fit_stack
 
 
@@ -30,7 +30,8 @@ class StackMethod(Method):
     Parameters
     ----------
     network : dict
-        ``hidden``: ReLU units of each hidden layer.
+        Arguments of the study's network: of `armed.models.MLP` for tables (``hidden``: ReLU units of each hidden layer), of
+        `armed.models.CNN` for images (``filters`` of each convolution, and more).
     training : dict
         Arguments of `armed.Training`.
     shared_init : bool
@@ -62,8 +63,15 @@ class StackMethod(Method):
         self.device = device
 
     @abstractmethod
-    def build(self, n_features: int, n_clusters: int, n_outputs: int) -> nn.Module:
-        """One untrained model, called as ``module(X, clusters, noise=..., adversary=...)`` and returning a `MixedOutput`."""
+    def build(self, sample_shape: tuple[int, ...], n_clusters: int, n_outputs: int) -> nn.Module:
+        """One untrained model, called as ``module(X, clusters, noise=..., adversary=...)`` and returning a `MixedOutput`.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int
+            (features,) of a table, (channels, height, width) of images.
+        n_clusters, n_outputs : int
+        """
 
     def objective(self) -> Objective:
         """Loss weights; here the label loss alone."""
@@ -73,9 +81,26 @@ class StackMethod(Method):
         """What one training step does."""
         return Program(self.objective())
 
-    def mlp(self, n_features: int, n_outputs: int) -> MLP:
-        """The study's network."""
-        return MLP(n_features, n_outputs=n_outputs, **self.network)
+    def build_net(self, sample_shape: tuple[int, ...], n_outputs: int) -> CNN | MLP:
+        """The study's network: an MLP for tables, a CNN for images.
+
+        Raises
+        ------
+        ConfigError
+            If the network's settings are for the other kind of data.
+        """
+        images = len(sample_shape) == 3
+        wrong = "hidden" if images else "filters"
+        if wrong in self.network or len(sample_shape) not in (1, 3):
+            kind = "a table" if len(sample_shape) == 1 else "images"
+            raise ConfigError(
+                f"The network has the settings {', '.join(self.network) or 'of its defaults'}, and a sample of the data is "
+                f"{kind} of shape {tuple(sample_shape)}. Expected 'hidden' (dense layers) for tables (features,), or "
+                "'filters' (convolutions) for images (channels, height, width)."
+            )
+        if images:
+            return CNN(sample_shape, n_outputs=n_outputs, **self.network)
+        return MLP(sample_shape[0], n_outputs=n_outputs, **self.network)
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None, steps_elsewhere=0):
         """As `Method.fit`; see `armed.fit_stack` for `assign`, hyperparameters of each (seed, fold), and `steps_elsewhere`."""
@@ -143,8 +168,10 @@ class StackMethod(Method):
 
     def importance(self, data, rows):
         self._check_fitted()
+        if len(self.sample_shape_) > 1:
+            return None  # of single pixels it would say nothing: images have saliency maps
         keys, index = self._select(rows)
-        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = as_pool(data.X, self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         population = [np.full(len(r), -1) for r in ids]
         gradients = self.stack_.input_gradients(X, ids, population, index)
@@ -167,14 +194,14 @@ class StackMethod(Method):
         if self.stack_.adversary is None:
             return None
         keys, index = self._select(rows)
-        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = as_pool(data.X, self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         population = [np.full(len(r), -1) for r in ids]
         outputs = self.stack_.evaluate(cluster_logits, X, ids, population, index)
         return {k: out["cluster_logits"].argmax(1) for k, out in zip(keys, outputs, strict=True)}
 
     def _outputs(self, data, keys, rows, clusters):
-        X = torch.tensor(data.X, dtype=torch.float32, device=self.stack_.device)
+        X = as_pool(data.X, self.stack_.device)
         _, index = self._select(dict.fromkeys(keys))
         outputs = self.stack_.evaluate(predictions, X, rows, clusters, index)
         return [(out["fixed"], out["mixed"]) for out in outputs]
@@ -187,12 +214,13 @@ class StackMethod(Method):
         return list(rows), [position[key] for key in rows]
 
     def _factory(self) -> Callable[[], nn.Module]:
-        return lambda: self.build(len(self.feature_names_), len(self.levels_), self.n_outputs_)
+        return lambda: self.build(self.sample_shape_, len(self.levels_), self.n_outputs_)
 
     def _effect_features(self, spec: RandomIntercept | RandomSlopes, n_features: int) -> list[str]:
         if spec.on is None:
             return [""]
-        return list(self.feature_names_) if spec.on == "input" else [f"{spec.on}[{j}]" for j in range(n_features)]
+        named = spec.on == "input" and self.feature_names_
+        return list(self.feature_names_) if named else [f"{spec.on}[{j}]" for j in range(n_features)]
 
     def _effect_table(self, effect: str, features: list[str], mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
         """Long table of posteriors (R, q, F, K); with K > 1 outputs the feature names the output too."""

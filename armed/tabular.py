@@ -61,13 +61,14 @@ class TabularARMED(ARMED):
         self.intercept = intercept
         self.adversary_on = adversary_on
 
-    def build(self, n_features, n_clusters, n_outputs):
+    def build(self, sample_shape, n_clusters, n_outputs):
+        (n_features,) = sample_shape
         if isinstance(self.net, nn.Module):
             net = copy.deepcopy(self.net)
         elif self.net is not None:
             net = self.net(n_features=n_features, n_outputs=n_outputs)
         else:
-            net = self.mlp(n_features, n_outputs)
+            net = self.build_net(sample_shape, n_outputs)
         if n_clusters == 1:  # nothing varies between clusters: no random effects, and nothing for an adversary to tell
             return MixedEffects(net, 1, input_shape=(n_features,))
         effects = []
@@ -256,7 +257,7 @@ def check_network(method: TabularARMED, n_features: int, n_outputs: int) -> None
     with torch.random.fork_rng(devices=[]):
         try:
             # With two clusters: layer names are looked up even where one cluster would need none.
-            model = method.build(n_features, 2, n_outputs)
+            model = method.build((n_features,), 2, n_outputs)
         except (RuntimeError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"net cannot be used for X with {n_features} features: {error}. Expected a torch.nn.Module from X "

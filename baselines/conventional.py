@@ -9,5 +9,5 @@ from armed.stack_method import StackMethod
 class Conventional(StackMethod):
     """The study's network on X, trained on the label loss."""
 
-    def build(self, n_features, n_clusters, n_outputs):
-        return MixedEffects(self.mlp(n_features, n_outputs), n_clusters)
+    def build(self, sample_shape, n_clusters, n_outputs):
+        return MixedEffects(self.build_net(sample_shape, n_outputs), n_clusters, input_shape=sample_shape)

@@ -25,6 +25,7 @@ from torch.nn import functional as F  # noqa: N812
 from armed.errors import ConfigError, Problems
 from armed.layers.random_effects import one_hot
 from armed.losses import CLASS_WEIGHTS, Objective, sample_weights
+from armed.models.dropout import Wrapper
 from armed.models.mixed_effects import MixedOutput
 from armed.programs import Batch, Program, State
 from armed.stack import predictions
@@ -191,7 +192,7 @@ def _posterior_mode(
     return mode, 1 / np.sqrt(precision)
 
 
-class LMMNNNetwork(nn.Module):
+class LMMNNNetwork(Wrapper):
     """A network with random intercepts.
 
     In training `random` is 0 (the loss integrates over the intercepts); in evaluation it is their posterior mean.
@@ -206,6 +207,8 @@ class LMMNNNetwork(nn.Module):
         S.d. of the random intercepts at the start.
     residual : bool
         Whether there is a residual s.d. to train (continuous labels); it starts at 1.
+    sample_shape : tuple of int, optional
+        Of X; needed where the network has dropout layers.
 
     Attributes
     ----------
@@ -215,18 +218,27 @@ class LMMNNNetwork(nn.Module):
         (q,) buffers: posterior mean and s.d. of each cluster's intercept, known once training is over.
     """
 
-    def __init__(self, net: nn.Module, n_clusters: int, initial_sd: float, residual: bool) -> None:
-        super().__init__()
-        self.net = net
+    def __init__(
+        self,
+        net: nn.Module,
+        n_clusters: int,
+        initial_sd: float,
+        residual: bool,
+        sample_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(net)
         self.n_noise = 0
         self.log_sd_b = nn.Parameter(torch.tensor(math.log(initial_sd)))
         if residual:
             self.log_sd_e = nn.Parameter(torch.tensor(0.0))
         self.register_buffer("blup", torch.zeros(n_clusters))
         self.register_buffer("blup_sd", torch.full((n_clusters,), float(initial_sd)))
+        self._measure_dropout(sample_shape)
 
-    def forward(self, X, clusters, noise=None, adversary=True):
+    def forward(self, X, clusters, noise=None, adversary=True, keep=None):
+        self.dropout_draws.give(keep)
         fixed = self.net(X)
+        self.dropout_draws.give(None)
         kl = torch.zeros((), device=X.device)
         if self.training:
             return MixedOutput(fixed, torch.zeros_like(fixed), fixed, None, kl, None)
@@ -267,8 +279,8 @@ class MarginalLikelihood(Program):
     def step(self, state: State, batch: Batch) -> Tensor:
         stack = state.stack
 
-        def loss(params, buffers, hyper, X, y, codes):
-            fixed = stack.call(params, buffers, X, codes).fixed[:, 0]
+        def loss(params, buffers, hyper, X, y, codes, noise, keep):
+            fixed = stack.call_training(params, buffers, X, codes, noise, keep).fixed[:, 0]
             Z = one_hot(codes, len(buffers["blup"]), fixed.dtype)
             sd_b = torch.exp(params["log_sd_b"])
             if self.objective.label == "continuous":
@@ -277,7 +289,8 @@ class MarginalLikelihood(Program):
                 total = logistic_nll(fixed, y, Z, sd_b, self.nodes, self.log_weights, sample_weights(hyper, y))
             return total / len(y)
 
-        losses = stack.vmap(loss, stack.main.views, stack.buffers, state.hyper, batch.X, batch.y, batch.codes)
+        samples = (batch.X, batch.y, batch.codes, batch.noise, batch.keep)
+        losses = stack.vmap(loss, stack.main.views, stack.buffers, state.hyper, *samples)
         state.descend(state.main, stack.main.gradient(losses.sum()), batch)
         return losses.detach()
 
@@ -340,9 +353,9 @@ class LMMNN(StackMethod):
     def program(self):
         return MarginalLikelihood(self.objective(), self.quadrature_points, self.initial_sd)
 
-    def build(self, n_features, n_clusters, n_outputs):
-        net = self.mlp(n_features, n_outputs)
-        return LMMNNNetwork(net, n_clusters, self.initial_sd, residual=self.label == "continuous")
+    def build(self, sample_shape, n_clusters, n_outputs):
+        net, residual = self.build_net(sample_shape, n_outputs), self.label == "continuous"
+        return LMMNNNetwork(net, n_clusters, self.initial_sd, residual, sample_shape)
 
     @property
     def random_effects_(self):

@@ -24,12 +24,14 @@ What the paper leaves open, or we did not find in it
   the shared part, and the population prediction is left behind. The one part of that M-step that has a closed form, moving the
   mean of the u_c to the output layer, is therefore done after each E-step (parameter-expanded EM: Liu, Rubin & Wu, Biometrika
   1998). It leaves mixed predictions and the fixed point of EM as they are; ``center=False`` turns it off.
+- Batch normalisation and dropout (images): in the E-step they act as in evaluation, as they will in prediction.
 - Sigma at the start, the number of rounds and the passes of each (the paper iterates to convergence). We take the prior s.d.
   that ARMED has, and one round an epoch in the simulations, which gives all methods the same number of passes.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -38,7 +40,8 @@ from torch.func import functional_call
 from armed.errors import ConfigError, Problems
 from armed.layers.random_effects import of_samples
 from armed.losses import CLASS_WEIGHTS, Objective, check_hyper, sample_weights
-from armed.models import MLP
+from armed.models import CNN, MLP
+from armed.models.dropout import Wrapper
 from armed.models.mixed_effects import MixedOutput
 from armed.programs import Program, State
 from armed.stack import Stack
@@ -51,8 +54,8 @@ _ROWS_AT_ONCE = 150_000
 _RIDGE = 1e-6
 
 
-class SlopesNetwork(nn.Module):
-    """An MLP with random slopes on its last hidden layer and a random intercept, held as buffers.
+class SlopesNetwork(Wrapper):
+    """An MLP or CNN with random slopes on its last hidden layer and a random intercept, held as buffers.
 
     Attributes
     ----------
@@ -64,9 +67,10 @@ class SlopesNetwork(nn.Module):
         Scalar, of continuous labels; 0 until the first E-step.
     """
 
-    def __init__(self, net: MLP, n_clusters: int, prior_sd: float) -> None:
-        super().__init__()
-        self.net = net
+    def __init__(
+        self, net: MLP | CNN, n_clusters: int, prior_sd: float, sample_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__(net)
         self.n_clusters = n_clusters
         self.n_noise = 0
         size = net.output.in_features + 1
@@ -74,9 +78,12 @@ class SlopesNetwork(nn.Module):
         self.register_buffer("effects_sd", torch.full((n_clusters, size), float(prior_sd)))
         self.register_buffer("covariance", prior_sd**2 * torch.eye(size, dtype=torch.float64))
         self.register_buffer("residual_variance", torch.zeros((), dtype=torch.float64))
+        self._measure_dropout(sample_shape)
 
-    def forward(self, X, clusters, noise=None, adversary=True):
+    def forward(self, X, clusters, noise=None, adversary=True, keep=None):
+        self.dropout_draws.give(keep)
         h = self.net.hidden(X)
+        self.dropout_draws.give(None)
         fixed = self.net.output(h)
         weights = of_samples(self.effects, clusters)
         random = (h * weights[:, :-1]).sum(1, keepdim=True) + weights[:, -1:]
@@ -174,9 +181,12 @@ class EM(Program):
     def _cells(self, state: State, part: slice) -> Cells:
         """The training rows of some replicas, with their networks' hidden outputs and fixed effects predictions."""
         stack, pool = state.stack, state.pool
-        rows, filled = self._blocks.rows[part], self._blocks.filled[part].flatten(0, 1).to(pool.X.dtype)
-        params = {name: p[part] for name, p in stack.main.detached().items()}
-        h, fixed = stack.vmap(lambda p, x: _hidden(stack, p, x), params, pool.X[rows.flatten(1)])
+        rows, filled = self._blocks.rows[part], self._blocks.filled[part].flatten(0, 1).to(pool.y.dtype)
+        if pool.X.ndim == 2:
+            params = {name: p[part] for name, p in stack.main.detached().items()}
+            h, fixed = stack.vmap(lambda p, x: _hidden(stack, p, x), params, pool.X[rows.flatten(1)])
+        else:
+            h, fixed = _hidden_of_images(state, part, rows)
         design = torch.cat([h, torch.ones_like(fixed)], -1).view(-1, BLOCK, h.shape[-1] + 1)
         q = stack.module.n_clusters
         cell = self._blocks.cluster[part] + q * torch.arange(len(rows), device=rows.device)[:, None]
@@ -185,6 +195,24 @@ class EM(Program):
             hyper = {CLASS_WEIGHTS: state.hyper[CLASS_WEIGHTS][part]}
             weight = filled * stack.vmap(sample_weights, hyper, pool.y[rows].flatten(1)).view(-1, BLOCK)
         return Cells(design * filled.unsqueeze(-1), y * filled, offset * filled, weight, cell.flatten(), len(rows) * q)
+
+
+def _hidden_of_images(state: State, part: slice, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_hidden`, of some replicas for their rows (R, T, B): (R, T * B, ...). Each row once, in evaluation mode."""
+
+    def outputs(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            h, fixed = _hidden(stack, {**params, **buffers}, X)
+        return {"h": h, "fixed": fixed}
+
+    X, found = state.pool.X, {"h": [], "fixed": []}
+    for r, wanted in zip(range(state.stack.size)[part], rows.flatten(1), strict=True):
+        own, place = wanted.unique(return_inverse=True)
+        own = own.cpu().numpy()
+        (out,) = state.stack.evaluate(outputs, X, [own], [np.full(len(own), -1)], [r])
+        for name, values in found.items():
+            values.append(torch.from_numpy(out[name]).to(place.device)[place])
+    return torch.stack(found["h"]), torch.stack(found["fixed"])
 
 
 def _hidden(stack: Stack, params: dict[str, Tensor], X: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,8 +255,8 @@ class MeNet(StackMethod):
         self.prior_sd = prior_sd
         self.center = center
 
-    def build(self, n_features, n_clusters, n_outputs):
-        return SlopesNetwork(self.mlp(n_features, n_outputs), n_clusters, self.prior_sd)
+    def build(self, sample_shape, n_clusters, n_outputs):
+        return SlopesNetwork(self.build_net(sample_shape, n_outputs), n_clusters, self.prior_sd, sample_shape)
 
     def program(self):
         return EM(self.objective(), Training(**self.training).epochs, self.em_rounds, self.prior_sd, self.center)

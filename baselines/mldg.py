@@ -173,5 +173,5 @@ class MLDG(StackMethod):
             label_defect=self.label_defect,
         )
 
-    def build(self, n_features, n_clusters, n_outputs):
-        return MixedEffects(self.mlp(n_features, n_outputs), n_clusters)
+    def build(self, sample_shape, n_clusters, n_outputs):
+        return MixedEffects(self.build_net(sample_shape, n_outputs), n_clusters, input_shape=sample_shape)

@@ -123,7 +123,7 @@ def _plain(case: Case, data: ClusteredData, splits: Splits) -> Measurement:
 
     def train(rows: torch.Tensor, epochs: int) -> None:
         torch.manual_seed(derive_seed("init", workload.STUDY, fold.seed, fold.fold))
-        model = method.build(case.size.features, case.size.clusters, 1)
+        model = method.build((case.size.features,), case.size.clusters, 1)
         if case.method == "mldg":
             m = own["samples_per_cluster"]
             batches = plain.by_cluster(rows, codes, m, epochs)

@@ -12,6 +12,7 @@ An all-zero row of Z makes `random` exactly zero, so `mixed` is the fixed effect
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from armed.errors import DataError, LayerNotFoundError, did_you_mean
-from armed.layers.adversary import Adversary, DenseAdversary
+from armed.layers.adversary import Adversary, ConvAdversary, DenseAdversary
 from armed.layers.random_effects import RandomEffects, RandomIntercept, RandomSlopes, check_membership
+from armed.models.dropout import Wrapper
 
 
 class MixedOutput(NamedTuple):
@@ -34,8 +36,8 @@ class MixedOutput(NamedTuple):
         (n, q) of the adversary, None without one.
     kl : Tensor
         Scalar: KL divergence of all random effects from their priors.
-    activations : Tensor or None
-        (n, A): what the adversary reads.
+    activations : Tensor, tuple of Tensor or None
+        What the adversary reads: (n, A) for a dense one; each layer's own output for a convolutional one.
     """
 
     fixed: Tensor
@@ -43,52 +45,21 @@ class MixedOutput(NamedTuple):
     mixed: Tensor
     cluster_logits: Tensor | None
     kl: Tensor
-    activations: Tensor | None
-
-
-class _Recorder:
-    """Keeps the outputs of hooked layers during one forward pass. Deep copies with the module that holds it.
-
-    Attributes
-    ----------
-    outputs : dict of str to Tensor
-        By layer.
-    keep : dict of str to Tensor
-        (n, size): uniform draws of dropout layers for this pass; they draw themselves where none are given.
-    training : bool
-        Of the module that holds it.
-    """
-
-    def __init__(self) -> None:
-        self.outputs: dict[str, Tensor] = {}
-        self.keep: dict[str, Tensor] = {}
-        self.training = True
+    activations: Tensor | tuple[Tensor, ...] | None
 
 
 class _Hook:
-    def __init__(self, recorder: _Recorder, name: str) -> None:
-        self.recorder = recorder
+    """Keeps the output of a layer during one forward pass. Deep copies with the module that holds it."""
+
+    def __init__(self, outputs: dict[str, Tensor], name: str) -> None:
+        self.outputs = outputs
         self.name = name
 
     def __call__(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        self.recorder.outputs[self.name] = output
+        self.outputs[self.name] = output
 
 
-class _DropoutHook(_Hook):
-    """Dropout by given draws. The layer itself stays in evaluation mode, where it does nothing."""
-
-    def __call__(self, module: nn.Dropout, inputs: tuple, output: Tensor) -> Tensor | None:
-        recorder = self.recorder
-        if not recorder.training:
-            recorder.outputs[self.name] = output
-            return None
-        draws = recorder.keep[self.name].view_as(output) if self.name in recorder.keep else torch.rand_like(output)
-        return (
-            torch.where(draws >= module.p, output, 0.0) / (1 - module.p) if module.p < 1 else torch.zeros_like(output)
-        )
-
-
-class MixedEffects(nn.Module):
+class MixedEffects(Wrapper):
     """Wrap a network with random effects and an adversary, without editing it.
 
     Parameters
@@ -108,6 +79,8 @@ class MixedEffects(nn.Module):
     ------
     LayerNotFoundError
         If `on` names a layer that the network does not have.
+    ConfigError
+        If a convolutional adversary does not fit the layers it reads.
 
     Examples
     --------
@@ -128,44 +101,22 @@ class MixedEffects(nn.Module):
         *,
         input_shape: tuple[int, ...] | None = None,
     ) -> None:
-        super().__init__()
         if n_clusters < 1:
             raise DataError(f"n_clusters is {n_clusters}; expected at least 1 seen cluster.")
-        self.net = net
+        super().__init__(net)
         self.n_clusters = n_clusters
         self.check_inputs = True  # the stack engine checks once, before training, and turns this off
         self.random_effects = tuple(random_effects)
         self.adversary_on = adversary.on if adversary else ()
-        self._recorder = _Recorder()
-        self._dropout = {name: 0 for name, m in net.named_modules() if isinstance(m, nn.Dropout)}  # to draws a sample
+        self._outputs: dict[str, Tensor] = {}  # of hooked layers, during one forward pass
         self._hook_layers()
-        sizes, self.n_outputs = self._probe(input_shape)
+        shapes, self.n_outputs = self._probe(input_shape)
         self.effects = nn.ModuleList(
-            RandomEffects(n_clusters, sizes[e.on], self.n_outputs, e.init_scale, e.prior_sd)
+            RandomEffects(n_clusters, math.prod(shapes[e.on]), self.n_outputs, e.init_scale, e.prior_sd)
             for e in self.random_effects
         )
-        self.adversary = (
-            DenseAdversary(sum(sizes[name] for name in adversary.on), adversary.units, n_clusters)
-            if adversary
-            else None
-        )
-        self._hold_dropout()
-
-    def train(self, mode: bool = True) -> MixedEffects:
-        """As of any module; dropout layers are done by hooks, so that their draws can be given."""
-        super().train(mode)
-        self._hold_dropout()
-        return self
-
-    def _hold_dropout(self) -> None:
-        self._recorder.training = self.training
-        for name in self._dropout:
-            self.net.get_submodule(name).eval()
-
-    @property
-    def n_dropout(self) -> int:
-        """Uniform draws that the dropout layers take for one sample."""
-        return sum(self._dropout.values())
+        self.adversary = _adversary(adversary, shapes, n_clusters) if adversary else None
+        self.dropout_draws.hold(net, self.training)
 
     @property
     def n_noise(self) -> int:
@@ -200,13 +151,11 @@ class MixedEffects(nn.Module):
         clusters = self._membership(X, clusters)
         if noise is None and self.training and self.n_noise:
             noise = torch.randn(self.n_noise, device=X.device)
-        if keep is not None:
-            sizes = list(self._dropout.values())
-            self._recorder.keep = dict(zip(self._dropout, keep.split(sizes, 1), strict=True))
+        self.dropout_draws.give(keep)
         fixed = self.net(X)
-        self._recorder.keep = {}
+        self.dropout_draws.give(None)
         fixed = fixed.unsqueeze(-1) if fixed.ndim == 1 else fixed
-        outputs = self._recorder.outputs
+        outputs = self._outputs
         random = torch.zeros_like(fixed)
         kl = torch.zeros((), device=X.device)
         start = 0
@@ -220,11 +169,18 @@ class MixedEffects(nn.Module):
                 h = X if spec.on == "input" else outputs[spec.on]
                 random = random + (h.flatten(1).unsqueeze(-1) * weights).sum(1)
             kl = kl + effect.kl()
-        activations = torch.cat([outputs[n].flatten(1) for n in self.adversary_on], 1) if self.adversary_on else None
+        activations = self._activations()
         logits = self.adversary(activations) if self.adversary is not None and adversary else None
         outputs.clear()
         mixed = fixed + random if self.random_effects else fixed
         return MixedOutput(fixed, random, mixed, logits, kl, activations)
+
+    def _activations(self) -> Tensor | tuple[Tensor, ...] | None:
+        """What the adversary reads."""
+        if not self.adversary_on:
+            return None
+        read = tuple(self._outputs[name] for name in self.adversary_on)
+        return read if isinstance(self.adversary, ConvAdversary) else torch.cat([h.flatten(1) for h in read], 1)
 
     def _membership(self, X: Tensor, clusters: Tensor | None) -> Tensor:
         if clusters is None:
@@ -239,8 +195,6 @@ class MixedEffects(nn.Module):
 
     def _hook_layers(self) -> None:
         modules = dict(self.net.named_modules())
-        for name in self._dropout:  # before those that read a layer's output, who shall see what is dropped
-            modules[name].register_forward_hook(_DropoutHook(self._recorder, name))
         for name in sorted(self._wanted()):
             if name not in modules or not name:
                 known = [n for n in modules if n]
@@ -248,10 +202,10 @@ class MixedEffects(nn.Module):
                     f"The network has no layer '{name}'.{did_you_mean(name, known)} "
                     f"Layers, as named_modules gives them: {', '.join(known)}."
                 )
-            modules[name].register_forward_hook(_Hook(self._recorder, name))
+            modules[name].register_forward_hook(_Hook(self._outputs, name))
 
-    def _probe(self, input_shape: tuple[int, ...] | None) -> tuple[dict[str | None, int], int]:
-        """Flattened size of every layer read, and outputs K, from one pass of zeros."""
+    def _probe(self, input_shape: tuple[int, ...] | None) -> tuple[dict[str | None, tuple[int, ...]], int]:
+        """Shape of a sample's output of every layer read, and outputs K, from one pass of zeros."""
         if input_shape is None:
             first = next((m for m in self.net.modules() if next(m.parameters(recurse=False), None) is not None), None)
             if not isinstance(first, nn.Linear):
@@ -262,23 +216,31 @@ class MixedEffects(nn.Module):
             input_shape = (first.in_features,)
         training = self.net.training
         like = next(self.net.parameters())
-        self._recorder.training = False
+        self.dropout_draws.start_measuring()
         with torch.no_grad():
             out = self.net.eval()(torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype))
         self.net.train(training)
-        sizes: dict[str | None, int] = {None: 1, "input": int(torch.Size(input_shape).numel())}
+        self.dropout_draws.end_measuring()
+        shapes: dict[str | None, tuple[int, ...]] = {None: (1,), "input": tuple(input_shape)}
         for name in sorted(self._wanted()):
-            output = self._recorder.outputs.get(name)
+            output = self._outputs.get(name)
             if not isinstance(output, Tensor) or output.ndim < 2:
                 found = "is never called" if output is None else f"returns {_described(output)}"
                 raise LayerNotFoundError(
                     f"Layer '{name}' cannot be read: it {found}; expected a module whose output is a tensor (samples, ...)."
                 )
-            sizes[name] = output.flatten(1).shape[1]
-        called = [name for name in self._dropout if name in self._recorder.outputs]
-        self._dropout = {name: self._recorder.outputs[name].flatten(1).shape[1] for name in called}
-        self._recorder.outputs.clear()
-        return sizes, 1 if out.ndim == 1 else out.shape[1]
+            shapes[name] = tuple(output.shape[1:])
+        self._outputs.clear()
+        return shapes, 1 if out.ndim == 1 else out.shape[1]
+
+
+def _adversary(
+    asked: Adversary, shapes: dict[str | None, tuple[int, ...]], n_clusters: int
+) -> DenseAdversary | ConvAdversary:
+    read = {name: shapes[name] for name in asked.on}
+    if asked.filters is not None:
+        return ConvAdversary(read, asked.filters, asked.units, n_clusters)
+    return DenseAdversary(sum(map(math.prod, read.values())), asked.units, n_clusters)
 
 
 def _described(output: object) -> str:

@@ -252,7 +252,7 @@ class TestContract:
         assert np.abs(p.mixed - p.fixed)[~unseen].max() > 0
 
     def test_soft_z_blends(self):
-        module = SlopesNetwork(MeNet().mlp(2, 1), 3, 0.3).eval()
+        module = SlopesNetwork(MeNet().build_net((2,), 1), 3, 0.3).eval()
         module.effects.copy_(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
         X = torch.randn(4, 2, generator=torch.Generator().manual_seed(1))
         hard = [module(X, torch.full((4,), c)).random for c in range(3)]

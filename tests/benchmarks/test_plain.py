@@ -38,7 +38,7 @@ def trained_in_a_stack(method, data):
     folds = [Fold(SEED, f, rows, rows[:0], rows[:0]) for f in (FOLD, FOLD + 1)]
     method.fit(data, Splits(tuple(folds)))
     torch.manual_seed(derive_seed("init", method.study, SEED, FOLD))
-    start = method.build(2, N_CLUSTERS, 1)
+    start = method.build((2,), N_CLUSTERS, 1)
     rng = np.random.default_rng([derive_seed("train", method.study, SEED, FOLD), 0])
     ids = method.program().batches(rng, rows, data.codes(data.levels), TRAINING["batch_size"])
     noise = rng.standard_normal((len(ids), start.n_noise), dtype=np.float32)

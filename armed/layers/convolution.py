@@ -1,0 +1,61 @@
+"""Convolutions that start as Keras's do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+# Keras's batch normalisation: share of the old running statistics that a batch leaves, and what is added to the variance.
+NORM_MOMENTUM = 0.99
+NORM_EPSILON = 1e-3
+
+
+class _Bare(nn.Conv2d):
+    """A convolution that draws no weights first."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+def convolution(n_inputs: int, n_filters: int, size: int = 3, *, padded: bool = True) -> nn.Conv2d:
+    """Convolution of odd `size` with Glorot uniform weights and zero biases.
+
+    Its fans are those of one kernel, inputs (or filters) x size^2. It draws from a generator of its own, as
+    `armed.layers.dense.dense` does and for the same reason.
+    """
+    generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+    layer = _Bare(n_inputs, n_filters, size, padding=size // 2 if padded else 0)
+    limit = (6.0 / ((n_inputs + n_filters) * size**2)) ** 0.5
+    with torch.no_grad():
+        layer.weight.copy_(limit * (2 * torch.rand(layer.weight.shape, generator=generator) - 1))
+        layer.bias.zero_()
+    return layer
+
+
+def conv_block(
+    n_inputs: int,
+    n_filters: int,
+    *,
+    padded: bool = True,
+    pool: bool = True,
+    dropout: float = 0.0,
+    norm_momentum: float = NORM_MOMENTUM,
+) -> nn.Sequential:
+    """Convolution 3x3, batch normalisation, PReLU, then max pooling by 2 and dropout where wanted.
+
+    The layers are named ``conv``, ``norm``, ``activation``, ``pool`` and ``dropout``. PReLU has one slope for each channel,
+    from 0. Keras's default is one for each position of the map too, which ties a network to one image size and in the first
+    block of the paper's would be 2.4 million slopes against 640 weights; which one the paper had is not stated.
+    """
+    layers: list[tuple[str, nn.Module]] = [
+        ("conv", convolution(n_inputs, n_filters, padded=padded)),
+        ("norm", nn.BatchNorm2d(n_filters, eps=NORM_EPSILON, momentum=1 - norm_momentum)),
+        ("activation", nn.PReLU(n_filters, init=0.0)),
+    ]
+    if pool:
+        layers.append(("pool", nn.MaxPool2d(2)))
+    if dropout:
+        layers.append(("dropout", nn.Dropout(dropout)))
+    return nn.Sequential(OrderedDict(layers))
