@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from armed import labels
+from armed.data.images import size_text
 from armed.data.pooled import IN_TURN, Samples
 from armed.data.study import StudyData
 from armed.data_warnings import find_warnings
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 FEW_CLUSTERS = 8  # as many have a column each in the table of missing values
 LONG = 25  # rows; longer tables are folded
+_GREYS = "Of each image, over its pixels above 0, as all is 0 around a skull-stripped brain. "
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +80,13 @@ def check(data: StudyData, study: str, *, source: str = "", remarks: pd.DataFram
     samples = Samples.of(data)
     told = data.remarks if remarks is None else remarks
     sections = [
-        Section("The data", "", _facts(samples), wraps=True),
+        Section("The data", "", _facts(samples, data), wraps=True),
         Section("Left out, repaired or chosen while reading", "", _remarks(told), wraps=True),
         Section("Features", _features_note(samples), _features(samples)),
         Section("Missing values", "Imputed inside the folds, from training rows only.", _missing(samples)),
-        Section("Clusters", "Seen ones first, the largest first.", _clusters(samples)),
+        Section("Images by part and label", "", _by_part_and_label(samples)),
+        Section("Grey levels of images", _GREYS + _features_note(samples, "measure"), _greys(samples)),
+        Section("Clusters", "Seen ones first, the largest first." + _greys_in_clusters(samples), _clusters(samples)),
     ]
     return Findings(study, source, find_warnings(samples), [s for s in sections if len(s.table)])
 
@@ -115,7 +119,7 @@ def _of_page(section: Section) -> dict:
     return {**told, "rows": rows, "folded": rows > LONG, "html": html(section.table)}
 
 
-def _facts(samples: Samples) -> pd.DataFrame:
+def _facts(samples: Samples, study: StudyData) -> pd.DataFrame:
     data, sizes = samples.data, samples.sizes
     parts = samples.parts.value_counts().reindex(["seen", "unseen", IN_TURN]).dropna().astype(int)
     lines = [("Samples", f"{len(data)}")]
@@ -124,6 +128,10 @@ def _facts(samples: Samples) -> pd.DataFrame:
         lines.append(("Samples in unseen clusters", f"{(~samples.is_seen).sum()}"))
     if samples.has_subjects:
         lines.append(("Subjects", f"{len(np.unique(data.subject))}"))
+        per_subject = np.unique(data.subject, return_counts=True)[1]
+        lines.append(
+            ("Samples per subject", f"{per_subject.min()} to {per_subject.max()}, mean {per_subject.mean():.2g}")
+        )
     lines.append(("Clusters", ", ".join(f"{n} {part}" for part, n in parts.items())))
     lines.append(("Samples per cluster", f"{sizes.min()} to {sizes.max()}, median {np.median(sizes):g}"))
     lines.append(("Label", _label(samples)))
@@ -131,6 +139,11 @@ def _facts(samples: Samples) -> pd.DataFrame:
         share = samples.missing.sum() / samples.X.size
         lines.append(("Features", f"{samples.X.shape[1]}"))
         lines.append(("Missing values", f"{samples.missing.sum()} ({_percent(share)} of all)" if share else "none"))
+    if samples.greys is not None:
+        lines.append(("Images", size_text(data.X)))
+        lines.append(("Grey levels", f"{_short(samples.greys.lowest.min())} to {_short(samples.greys.highest.max())}"))
+    for part, region in study.regions.get("main", {}).items():
+        lines.append((f"Known region, {part}", f"{_percent(region.mean())} of the pixels, on average"))
     return pd.DataFrame(lines, columns=["What", "Value"])
 
 
@@ -148,13 +161,13 @@ def _remarks(remarks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"What": remarks["what"], "Why": remarks["reason"], "Count": remarks["count"]})
 
 
-def _features_note(samples: Samples) -> str:
+def _features_note(samples: Samples, what: str = "feature") -> str:
     label = {
-        "binary": "AUROC of the feature alone",
-        "continuous": "correlation with the feature",
-        "multiclass": "balanced accuracy of telling the class by the feature's value alone",
+        "binary": f"AUROC of the {what} alone",
+        "continuous": f"correlation with the {what}",
+        "multiclass": f"balanced accuracy of telling the class by the {what}'s value alone",
     }[samples.kind]
-    return f"Label: {label}. Cluster: balanced accuracy of telling the cluster by the feature's value alone."
+    return f"Label: {label}. Cluster: balanced accuracy of telling the cluster by the {what}'s value alone."
 
 
 def _features(samples: Samples) -> pd.DataFrame:
@@ -171,6 +184,46 @@ def _features(samples: Samples) -> pd.DataFrame:
             "Cluster": [number(v, 2) for v in samples.cluster_told],
         }
     )
+
+
+def _by_part_and_label(samples: Samples) -> pd.DataFrame:
+    """Counts of images, subjects and clusters of each label in each part; nothing for tables."""
+    if samples.greys is None or samples.kind == "continuous":
+        return pd.DataFrame()
+    parts = samples.parts.to_numpy()[samples.codes]
+    frame = pd.DataFrame(
+        {"part": parts, "y": samples.data.y, "subject": samples.data.subject, "cluster": samples.codes}
+    )
+    lines = []
+    for (part, label), rows in frame.groupby(["part", "y"]):
+        per_subject = rows["subject"].value_counts()
+        lines.append(
+            {
+                "Part": part,
+                "Label": f"class {label}",
+                "Images": len(rows),
+                "Subjects": len(per_subject),
+                "Images per subject": f"{per_subject.min()} to {per_subject.max()}, mean {per_subject.mean():.2g}",
+                "Clusters": rows["cluster"].nunique(),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _greys(samples: Samples) -> pd.DataFrame:
+    """What the grey levels alone tell of the label and of the cluster; nothing for tables."""
+    lines = []
+    for name, values in samples.measures.items():
+        label, cluster = samples.told_by_measures[name]
+        of = pd.Series(values)
+        shown = {"Mean": of.mean(), "S.d.": of.std(ddof=0), "Lowest": of.min(), "Highest": of.max()}
+        told = {"Label": number(label, 2), "Cluster": number(cluster, 2)}
+        lines.append({"Measure": name, **{column: _short(v) for column, v in shown.items()}, **told})
+    return pd.DataFrame(lines)
+
+
+def _greys_in_clusters(samples: Samples) -> str:
+    return " Grey levels: mean over images, ± s.d. between images." if samples.measures else ""
 
 
 def _missing(samples: Samples) -> pd.DataFrame:
@@ -211,6 +264,13 @@ def _clusters(samples: Samples) -> pd.DataFrame:
             counts = samples.class_counts[:, k]
             table[f"Class {k}"] = counts
             table[f"Share of class {k}"] = [_percent(v) for v in counts / samples.sizes]
+    digits = 1 if samples.data.X.dtype.kind in "iu" else 3
+    for name, values in samples.measures.items():
+        by_cluster = pd.Series(values).groupby(codes)
+        spread = zip(by_cluster.mean(), by_cluster.std(ddof=0), strict=True)
+        table[f"{name[0].upper()}{name[1:]}"] = [
+            f"{number(mean, digits)} ± {number(sd, digits)}" for mean, sd in spread
+        ]
     if samples.missing.any():
         table["Missing values"] = [_percent(v) for v in samples.missing.mean(axis=1) / samples.sizes]
     return pd.DataFrame(table)

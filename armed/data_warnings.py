@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from armed.data.images import contents
 from armed.data.pooled import Samples
 from armed.errors import listed
 
@@ -20,6 +21,8 @@ MOSTLY_MISSING = 0.5
 def find_warnings(samples: Samples) -> list[str]:
     """List the warnings about a study's samples: clusters, missing values, constant and leaking features, copies.
 
+    Of images: blank ones, grey levels that tell the label or the cluster, and images that occur twice.
+
     Parameters
     ----------
     samples : Samples
@@ -30,7 +33,8 @@ def find_warnings(samples: Samples) -> list[str]:
         One sentence or two each; none where there is nothing to say.
     """
     found: list[str] = []
-    for part in (_leaks, _missing, _constant, _clusters, _subjects, _copies):
+    of_kind = (_leaks, _missing, _constant) if samples.greys is None else (_blank, _telling_greys)
+    for part in (*of_kind, _clusters, _subjects, _copies if samples.greys is None else _same_images):
         found += part(samples)
     return found
 
@@ -157,6 +161,46 @@ def _copies(samples: Samples) -> Iterator[str]:
         yield f"{text} With features of few values that can be chance."
     else:
         yield f"{text} Copies in different folds make results look better than they are."
+
+
+def _blank(samples: Samples) -> Iterator[str]:
+    blank = samples.greys.lowest == samples.greys.highest
+    if blank.any():
+        shown = listed([str(i) for i in samples.data.sample_id[blank]])
+        yield f"{blank.sum()} image{' has' if blank.sum() == 1 else 's have'} one grey level only: {shown}. Reject them."
+
+
+def _telling_greys(samples: Samples) -> Iterator[str]:
+    measure = {"binary": "AUROC", "multiclass": "balanced accuracy", "continuous": "r"}[samples.kind]
+    for name, (label, cluster) in samples.told_by_measures.items():
+        extreme = max(label, 1 - label) if samples.kind == "binary" else abs(label)
+        if extreme > TELLS_THE_LABEL[samples.kind]:
+            yield f"The {name} of an image alone tells the label ({measure} {label:.3f}): check how images were scaled."
+        if cluster > TELLS_THE_CLUSTER:
+            yield (
+                f"The {name} of an image alone tells the cluster (balanced accuracy {cluster:.3f}). A network can learn the"
+                " clusters' label ratios from it, which is of no use in unseen clusters."
+            )
+
+
+def _same_images(samples: Samples) -> Iterator[str]:
+    """Equal images are never chance; those of two subjects, or with two labels, are mistaken."""
+    data = samples.data
+    rows = pd.DataFrame({"X": contents(data.X), "subject": data.subject, "label": data.y, "cluster": samples.codes})
+    again = rows["X"].duplicated().to_numpy()
+    if not again.any():
+        return
+    last = int(np.flatnonzero(again)[0])
+    first = int(np.flatnonzero(rows["X"] == rows["X"].iloc[last])[0])
+    several = rows.groupby("X")[["subject", "label", "cluster"]].nunique().gt(1).sum()
+    plural = {"subject": "subjects", "label": "labels", "cluster": "clusters"}
+    across = [f"{n} of several {plural[what]}" for what, n in several.items() if n]
+    told = f" Of the images that occur more than once, {', '.join(across)}." if across else ""
+    yield (
+        f"{again.sum()} sample{' has' if again.sum() == 1 else 's have'} the very image of another, such as samples"
+        f" {data.sample_id[first]} and {data.sample_id[last]}.{told} Copies in different folds make results look better"
+        " than they are."
+    )
 
 
 def _features(columns: object) -> str:

@@ -2,8 +2,8 @@
 
 Five situations, by what varies between two seeds:
 
-- *one dataset*: seeds are other folds and other initial weights of the same samples. Values share training
-  data, so their plain standard error is too small: Nadeau-Bengio corrected resampled t over all seeds x
+- *one dataset*: seeds are other folds (or Monte Carlo splits) and other initial weights of the same samples. Values
+  share training data, so their plain standard error is too small: Nadeau-Bengio corrected resampled t over all seeds x
   folds.
 - *a dataset per seed* (variant ``resampled``, or a study that draws its data anew): seeds are independent,
   folds are not: t over the seeds' means. This holds for unseen clusters too, as each dataset has its own.
@@ -60,8 +60,8 @@ class Settings:
     dataset_per_seed : collection of str
         Studies whose seeds have a dataset each (variant ``resampled`` always does).
     test_to_train : mapping of str to float
-        Ratio of test to training samples in a fold, by study; by default 1 / (folds - 1) of the folds
-        there are, that of cross-validation.
+        Ratio of test to training samples in a fold or Monte Carlo split, by study; by default 1 / (folds - 1) of the
+        folds there are, that of cross-validation.
     """
 
     confidence: float = 0.95
@@ -76,15 +76,16 @@ class Settings:
 
         Block `statistics`; studies whose `data.dataset_seed` is null have a dataset per seed (those without that key
         have one dataset). The test to train ratio is that of a study's `folds`, however many times they are repeated in
-        a seed (``heart``: once per hospital left out); validation samples are part of training.
+        a seed (``heart``: once per hospital left out); where it has a `test_fraction` f, and so Monte Carlo splits, it is
+        f / (1 - f), however many they are. Validation samples are part of training.
         """
         anew = frozenset(
             name
             for name, study in config["studies"].items()
             if (study.get("data") or {}).get("dataset_seed", "none given") is None
         )
-        folds = {name: study.get("folds") or 0 for name, study in config["studies"].items()}
-        ratios = {name: 1 / (k - 1) for name, k in folds.items() if k > 1}
+        found = {name: _test_to_train(study) for name, study in config["studies"].items()}
+        ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
         return cls(**config["statistics"], dataset_per_seed=anew, test_to_train=ratios)
 
     def is_resampled(self, study: str, variant: str) -> bool:
@@ -94,6 +95,14 @@ class Settings:
     def ratio(self, study: str, n_folds: int) -> float:
         """Test to train ratio of a fold; NaN where it is not known (a single fold)."""
         return self.test_to_train.get(study, 1 / (n_folds - 1) if n_folds > 1 else math.nan)
+
+
+def _test_to_train(study: Mapping) -> float | None:
+    """Ratio of test to training samples that a study's block tells; None where it tells none."""
+    if (fraction := study.get("test_fraction")) is not None:
+        return fraction / (1 - fraction)
+    folds = study.get("folds") or 0
+    return 1 / (folds - 1) if folds > 1 else None
 
 
 class ClusterSums(NamedTuple):

@@ -210,11 +210,6 @@ class TestTables:
         parts = {"seen": sample(), "unseen": sample(clusters=np.repeat(list("vwxyz"), PER_CLUSTER), X=-sample().X)}
         assert check(StudyData({"main": parts}, pd.DataFrame()), "spirals_radius").warnings == []
 
-    def test_images_have_no_table_of_features(self):
-        images = sample(X=np.random.default_rng(0).normal(size=(200, 4, 4)), feature_names=())
-        found = check(study(images), "ad_diagnosis")
-        assert [s.title for s in found.sections] == ["The data", "Clusters"]
-
     def test_remarks_come_from_the_data_or_are_given(self):
         remarks = Remarks()
         remarks.add("subjects", "no MCI at baseline", 12)
@@ -224,6 +219,79 @@ class TestTables:
             check(study(sample()), "mine", remarks=remarks.frame()),
         ):
             assert table(found, title).iloc[0].tolist() == ["subjects", "no MCI at baseline", 12]
+
+
+def images(**changed: object) -> ClusteredData:
+    """Images without fault: five clusters of twenty subjects with two images each, grey levels alike, 0 around."""
+    rng = np.random.default_rng(3)
+    X = rng.integers(1, 256, size=(N_CLUSTERS * PER_CLUSTER, 1, 8, 6), dtype=np.uint8)
+    X[:, :, 0] = 0
+    fields = {"X": X, "y": np.arange(200) // 2 % 2, "subject": np.arange(200) // 2, "allow_missing": False}
+    return sample(**(fields | changed))
+
+
+class TestImages:
+    def test_there_is_no_table_of_features(self):
+        found = check(study(images(), "d", "e"), "ad_diagnosis")
+        assert found.warnings == []
+        titles = ["The data", "Images by part and label", "Grey levels of images", "Clusters"]
+        assert [s.title for s in found.sections] == titles
+        facts = dict(table(found, "The data").itertuples(index=False))
+        assert facts["Images"] == "6 x 8 pixels, uint8" and facts["Grey levels"] == "0 to 255"
+        assert facts["Subjects"] == "100" and facts["Samples per subject"] == "2 to 2, mean 2"
+        assert "Features" not in facts and "Missing values" not in facts
+
+    def test_counts_by_part_and_label(self):
+        found = table(check(study(images(), "d", "e"), "ad_diagnosis"), "Images by part and label")
+        assert found["Part"].tolist() == ["seen", "seen", "unseen", "unseen"]
+        assert found["Label"].tolist() == ["class 0", "class 1"] * 2
+        assert found["Images"].tolist() == [60, 60, 40, 40] and found["Subjects"].tolist() == [30, 30, 20, 20]
+        assert (found["Images per subject"] == "2 to 2, mean 2").all() and found["Clusters"].tolist() == [3, 3, 2, 2]
+
+    def test_grey_levels_are_of_the_pixels_above_0(self):
+        X = images().X.copy()
+        X[:, :, 1:] = np.where(np.arange(200) % 2, 90, 110)[:, None, None, None]
+        clusters = table(check(study(images(X=X)), "ad_diagnosis"), "Clusters")
+        assert (clusters["Mean grey level"] == "100.0 ± 10.0").all()
+        assert (clusters["S.d. of grey levels"] == "0.0 ± 0.0").all()
+        greys = table(check(study(images(X=X)), "ad_diagnosis"), "Grey levels of images").set_index("Measure")
+        assert greys.loc["mean grey level", ["Mean", "S.d.", "Lowest", "Highest", "Label"]].tolist() == [
+            *("100", "10", "90", "110", "0.50")
+        ]
+
+    def test_known_regions_are_told(self):
+        data = images()
+        regions = np.zeros((200, 8, 6), dtype=bool)
+        regions[:, :2] = True
+        found = check(StudyData({"main": {"seen": data}}, pd.DataFrame(), regions={"main": {"seen": regions}}), "mine")
+        facts = dict(table(found, "The data").itertuples(index=False))
+        assert facts["Known region, seen"] == "25% of the pixels, on average"
+
+    def test_grey_levels_that_tell_the_label_or_the_cluster(self):
+        data = images()
+        dark = (data.X // np.where(data.y, 1, 2)[:, None, None, None]).astype(np.uint8)
+        told = warnings(images(X=dark))
+        assert any("mean grey level of an image alone tells the label (AUROC 1.000)" in text for text in told)
+        by_cluster = (data.X // 16 + 40 * np.repeat(np.arange(5), 40)[:, None, None, None]).astype(np.uint8)
+        told = warnings(images(X=by_cluster))
+        assert any("mean grey level of an image alone tells the cluster (balanced accuracy 0.98" in t for t in told)
+
+    def test_blank_images_and_images_that_occur_twice(self):
+        X = images().X.copy()
+        X[7] = 0
+        assert only(images(X=X)) == "1 image has one grey level only: 7. Reject them."
+        X = images().X.copy()
+        X[5], X[199] = X[4], X[0]
+        text = only(images(X=X))
+        assert text.startswith("2 samples have the very image of another, such as samples 4 and 5.")
+        assert "that occur more than once, 1 of several subjects, 1 of several labels, 1 of several clusters." in text
+
+    def test_images_of_floats_and_of_many_labels(self):
+        X = np.random.default_rng(0).normal(size=(200, 4, 4))
+        found = check(study(images(X=X, y=np.random.default_rng(5).normal(size=200))), "mine")
+        assert [s.title for s in found.sections] == ["The data", "Grey levels of images", "Clusters"]
+        assert found.warnings == []
+        assert check(study(images(y=np.arange(200) % 3)), "mine").warnings == []
 
 
 class TestPage:

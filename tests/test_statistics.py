@@ -242,6 +242,43 @@ def test_the_ratio_is_that_of_the_studys_folds_however_often_they_are_repeated()
     assert not settings.is_resampled("heart", "main") and settings.is_resampled("mci_conversion", "resampled")
 
 
+def test_the_ratio_of_monte_carlo_splits_is_that_of_their_test_fraction_however_many_they_are():
+    study = {"folds": 10, "test_fraction": 0.2, "data": {}}
+    settings = Settings.from_config({"statistics": {}, "studies": {"ad_diagnosis": study, "heart": {"folds": 10}}})
+    values = 0.75 + noise(3, 10)
+    frame = rows(values, study="ad_diagnosis")
+    found = summarise(frame, NO_CLUSTERS, settings).set_index("ci_method").loc["corrected"]
+    half = stats.t.ppf(0.975, 29) * values.std(ddof=1) * math.sqrt(1 / 30 + 20 / 80)
+    assert found["ci_high"] - found["ci_low"] == pytest.approx(2 * half)
+    assert settings.ratio("ad_diagnosis", 3) == pytest.approx(1 / 4) and settings.ratio("heart", 3) == pytest.approx(
+        1 / 9
+    )
+    one = Settings.from_config({"statistics": {}, "studies": {"ad_diagnosis": {**study, "folds": 1}}})
+    assert one.ratio("ad_diagnosis", 1) == pytest.approx(1 / 4), "one split in each of several seeds"
+    none = Settings.from_config({"statistics": {}, "studies": {"ad_diagnosis": {**study, "test_fraction": None}}})
+    assert none.ratio("ad_diagnosis", 3) == 1 / 9
+    unseen = estimate(values_of(values), "ad_diagnosis", "main", "unseen", None, settings)
+    assert np.isnan(unseen[1:]).all(), "unseen clusters are bootstrapped, whatever the splits"
+
+
+def test_corrected_t_covers_over_monte_carlo_splits_with_their_own_ratio():
+    """Error of a mean over random splits: with the ratio of as many folds it would cover too seldom."""
+    rng, hits = np.random.default_rng(1), {"folds": 0, "fraction": 0}
+    n, k, share, trials = 60, 20, 0.2, 200
+    truth, tested = 1 + 1 / (n * (1 - share)), round(n * share)
+    for _ in range(trials):
+        y, errors = rng.normal(size=n), []
+        for _ in range(k):
+            order = rng.permutation(n)
+            test, train = order[:tested], order[tested:]
+            errors.append(((y[test] - y[train].mean()) ** 2).mean())
+        for name, ratio in (("folds", 1 / (k - 1)), ("fraction", share / (1 - share))):
+            found = corrected_t(errors, ratio)
+            hits[name] += found.ci_low <= truth <= found.ci_high
+    assert hits["folds"] / trials < 0.87
+    assert hits["fraction"] / trials > 0.9
+
+
 def draw_rows(values, **names):
     base = {"study": "spirals_radius", "model": "armed", "variant": "main", "partition": "unseen", "metric": "accuracy"}
     return pd.DataFrame({"draw": np.arange(len(values)), "value": values}).assign(**base | names)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from armed.data import leaks
 from armed.data.clustered import ClusteredData
+from armed.data.images import GreyLevels, grey_levels
 from armed.data.study import StudyData
 
 IN_TURN = "seen and unseen in turn"
@@ -68,6 +69,16 @@ class Samples:
         return self.data.X if self.data.X.ndim == 2 else np.empty((len(self.data), 0))
 
     @cached_property
+    def greys(self) -> GreyLevels | None:
+        """Grey levels of each sample; None where the samples are no images."""
+        return None if self.data.X.ndim == 2 else grey_levels(self.data.X)
+
+    @cached_property
+    def measures(self) -> dict[str, np.ndarray]:
+        """What is told of samples that are images, one number for each, by name; nothing of others."""
+        return {} if self.greys is None else self.greys.measures
+
+    @cached_property
     def missing(self) -> np.ndarray:
         """Missing values, shape (clusters, p)."""
         return _sums(np.isnan(self.X), self.codes, len(self.parts))
@@ -94,10 +105,22 @@ class Samples:
         return leaks.group_told_by_value(self.X, self.codes)
 
     @cached_property
+    def told_by_measures(self) -> dict[str, tuple[float, float]]:
+        """What each of `measures` alone tells: of the label, as `label_told`, and of the cluster, as `cluster_told`."""
+        if not self.measures:
+            return {}
+        table = np.column_stack(list(self.measures.values()))
+        told = zip(self._label_told(table), leaks.group_told_by_value(table, self.codes), strict=True)
+        return dict(zip(self.measures, ((float(label), float(cluster)) for label, cluster in told), strict=True))
+
+    @cached_property
     def label_told(self) -> np.ndarray:
         """What one feature says of the label: AUROC, balanced accuracy (several classes) or r; shape (p,)."""
+        return np.where(self.distinct > 1, self._label_told(self.X), np.nan)
+
+    def _label_told(self, X: np.ndarray) -> np.ndarray:
         measure = {"binary": leaks.auroc, "continuous": leaks.correlation, "multiclass": leaks.group_told_by_value}
-        return np.where(self.distinct > 1, measure[self.kind](self.X, self.data.y), np.nan)
+        return measure[self.kind](X, self.data.y)
 
     @property
     def has_subjects(self) -> bool:

@@ -4,6 +4,7 @@ Per seed, subjects are ordered by label, then cluster (in random order), then nu
 and dealt out to the folds in turn, from one stratum into the next. So fold sizes, labels, and label x cluster
 strata differ by one subject at most between folds, however small the strata are. Validation subjects are
 taken from the training subjects of a fold in the same order at even distances, with a random start.
+Monte Carlo splits (`armed.data.monte_carlo`) take their test subjects likewise, for each split anew.
 
 A subject's stratum is the label x cluster that most of its samples have. A continuous outcome is cut at its
 quartiles (not stated in the paper; we take four bins because small clusters fill no more).
@@ -19,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from armed.data import monte_carlo
 from armed.data.clustered import ClusteredData
+from armed.data.subjects import Subjects, spaced
 from armed.errors import DataError, Problems
 from armed.files import atomic
 from armed.reproducibility import derive_seed
@@ -27,6 +30,8 @@ from armed.reproducibility import derive_seed
 logger = logging.getLogger(__name__)
 
 OUTCOME_BINS = 4  # quartiles of a continuous outcome
+UNTESTED = -1
+"""Stands for the fold of rows that no fold of their seed tests (`Splits.to_frame`)."""
 COLUMNS = ("seed", "fold", "row", "validation")
 
 
@@ -101,22 +106,25 @@ class Splits:
         -------
         DataFrame
             Columns seed, fold, row, validation: one line per test row of a fold (`validation` False) and per
-            validation row (True). All other rows of that seed are training rows of that fold.
+            validation row (True), and one with fold -1 per row that no fold of the seed tests (Monte Carlo splits). All
+            other rows of that seed are training rows of that fold.
 
         Raises
         ------
         DataError
-            The test rows of a seed's folds do not make up all its rows, each once: then training rows cannot
-            be told.
+            A seed's folds do not all have the same rows: then training rows cannot be told.
         """
         problems = Problems(DataError, "the splits")
         frames = []
         for seed in self.seeds:
             folds = self.select([seed]).folds
-            rows = np.sort(np.concatenate([fold.test for fold in folds]))
-            whole = all(np.array_equal(np.sort(np.concatenate([f.train, f.validation, f.test])), rows) for f in folds)
-            if not whole or (rows[1:] == rows[:-1]).any():
-                problems.add(f"seed {seed}: its test folds are not a partition of its rows")
+            rows = np.sort(np.concatenate([folds[0].train, folds[0].validation, folds[0].test]))
+            if not all(np.array_equal(np.sort(np.concatenate([f.train, f.validation, f.test])), rows) for f in folds):
+                problems.add(f"seed {seed}: its folds differ in the rows they have")
+            untested = np.setdiff1d(rows, np.concatenate([fold.test for fold in folds]))
+            if len(untested):
+                frame = {"seed": seed, "fold": UNTESTED, "row": untested, "validation": False}
+                frames.append(pd.DataFrame(frame))
             for validation in (False, True):
                 parts = [fold.validation if validation else fold.test for fold in folds]
                 ids = np.repeat([fold.fold for fold in folds], [len(part) for part in parts])
@@ -146,8 +154,8 @@ class Splits:
         for seed, of_seed in frame.groupby("seed", sort=False):
             row = of_seed["row"].to_numpy(np.int64)
             fold, validation = of_seed["fold"].to_numpy(), of_seed["validation"].to_numpy(bool)
-            rows = np.sort(row[~validation])
-            for k in np.unique(fold):
+            rows = np.unique(row[~validation])
+            for k in np.unique(fold[fold != UNTESTED]):
                 test, held = np.sort(row[~validation & (fold == k)]), np.sort(row[validation & (fold == k)])
                 training = np.ones(len(rows), dtype=bool)
                 training[np.searchsorted(rows, np.concatenate([test, held]))] = False
@@ -172,6 +180,7 @@ def make_splits(
     study: str,
     *,
     validation_fraction: float = 0.0,
+    test_fraction: float | None = None,
 ) -> Splits:
     """Make the folds of a study.
 
@@ -182,11 +191,15 @@ def make_splits(
     seeds : sequence of int
         Seeds of the study.
     n_folds : int
-        Folds per seed.
+        Folds per seed, or Monte Carlo splits per seed.
     study : str
         Id of the study; part of every derived seed.
     validation_fraction : float
         Share of the training subjects to hold out for validation; test folds do not depend on it.
+    test_fraction : float, optional
+        Without it the folds are those of cross-validation: each subject is tested once per seed. With it they are Monte
+        Carlo splits, independent of each other: this share of the subjects is tested in each, and every cluster keeps
+        training rows (`armed.data.monte_carlo`).
 
     Returns
     -------
@@ -200,11 +213,13 @@ def make_splits(
     data.check(fitting=True, where=f"the data of {study}")
     seeds = [int(seed) for seed in seeds]
     problems = Problems(DataError, f"the splits of {study}")
-    _check_request(seeds, n_folds, validation_fraction, problems)
+    request = _Request(n_folds, validation_fraction, test_fraction)
+    _check_request(seeds, request, problems)
     problems.raise_if_any()
-    folds = []
-    for seed, groups in _subjects_of_seeds(data, seeds, n_folds, validation_fraction, problems).items():
-        folds += _folds_of_seed(groups, n_folds, study, seed, validation_fraction)
+    make, folds = _folds_of_seed if test_fraction is None else _random_splits_of_seed, []
+    for seed, groups in _subjects_of_seeds(data, seeds, request, problems).items():
+        folds += make(groups, request, study, seed)
+    _check_held_out(folds, request, problems)
     if data.is_classification:
         _check_training_labels(folds, data.y, problems)
     problems.raise_if_any()
@@ -225,49 +240,23 @@ def stopped_by_test(splits: Splits) -> Splits:
 
 
 @dataclass(frozen=True)
-class _Subjects:
-    """Subjects of one seed's rows: which rows each has, its label and cluster, and its number of samples."""
+class _Request:
+    """What folds are asked for; see `make_splits`."""
 
-    rows: np.ndarray  # (n,)
-    of_row: np.ndarray  # (n,) position of the row's subject
-    label: np.ndarray  # (n_subjects,)
-    cluster: np.ndarray
-    size: np.ndarray
-
-    @classmethod
-    def of(cls, rows, subjects, labels, clusters) -> _Subjects:
-        n_clusters = int(clusters.max()) + 1
-        strata = labels * n_clusters + clusters
-        of_row, found = pd.factorize(subjects)
-        size = np.bincount(of_row)
-        if len(found) == len(rows):
-            stratum = strata
-        else:
-            n_strata = int(strata.max()) + 1
-            cells, counts = np.unique(of_row * n_strata + strata, return_counts=True)
-            order = np.lexsort((cells, -counts, cells // n_strata))  # the commonest stratum of each first
-            first = np.unique(cells[order] // n_strata, return_index=True)[1]
-            stratum = cells[order][first] % n_strata
-        return cls(rows, of_row, stratum // n_clusters, stratum % n_clusters, size)
-
-    def __len__(self) -> int:
-        return len(self.size)
-
-    def in_strata_order(self, rng: np.random.Generator) -> np.ndarray:
-        """Subjects by label, cluster (shuffled), then large ones first, ties at random."""
-        cluster_rank = rng.permutation(int(self.cluster.max()) + 1)
-        return np.lexsort((rng.random(len(self)), -self.size, cluster_rank[self.cluster], self.label))
+    n_folds: int
+    validation_fraction: float
+    test_fraction: float | None
 
 
 def _subjects_of_seeds(
-    data: ClusteredData, seeds: list[int], n_folds: int, fraction: float, problems: Problems
-) -> dict[int, _Subjects]:
+    data: ClusteredData, seeds: list[int], request: _Request, problems: Problems
+) -> dict[int, Subjects]:
     """Subjects of each seed's dataset, worked out and checked once where there is one dataset."""
     subjects = pd.factorize(data.subject)[0]
     labels = _outcome_bins(data)
     clusters, levels = pd.factorize(data.clusters, sort=True)
     several = len(np.unique(data.dataset)) > 1
-    found: dict[int, _Subjects] = {}
+    found: dict[int, Subjects] = {}
     for seed in seeds:
         if found and not several:
             found[seed] = next(iter(found.values()))
@@ -277,15 +266,16 @@ def _subjects_of_seeds(
         except DataError as error:
             problems.add(str(error))
             continue
-        found[seed] = _Subjects.of(rows, subjects[rows], labels[rows], clusters[rows])
+        found[seed] = Subjects.of(rows, subjects[rows], labels[rows], clusters[rows])
         prefix = f"dataset {seed}: " if several else ""
-        _check_sizes(len(found[seed]), n_folds, fraction, prefix, problems)
-        _warn_of_single_subjects(found[seed], levels, prefix)
+        _check_sizes(len(found[seed]), request, prefix, problems)
+        _warn_of_single_subjects(found[seed], levels, request, prefix)
     problems.raise_if_any()
     return found
 
 
-def _folds_of_seed(groups: _Subjects, n_folds: int, study: str, seed: int, validation_fraction: float) -> list[Fold]:
+def _folds_of_seed(groups: Subjects, request: _Request, study: str, seed: int) -> list[Fold]:
+    n_folds, validation_fraction = request.n_folds, request.validation_fraction
     rng = np.random.default_rng(derive_seed("split", study, seed))
     order = _boustrophedon(groups.in_strata_order(rng), groups, n_folds)
     fold_of = np.empty(len(groups), dtype=np.int64)
@@ -296,15 +286,27 @@ def _folds_of_seed(groups: _Subjects, n_folds: int, study: str, seed: int, valid
         if validation_fraction:
             stream = np.random.default_rng(derive_seed("validation", study, seed, fold))
             order = groups.in_strata_order(stream)
-            held[_spaced(order[fold_of[order] != fold], validation_fraction, stream)] = True
-        tested = (fold_of == fold)[groups.of_row]
-        held = held[groups.of_row]
-        rows = groups.rows
-        folds.append(Fold(seed, fold, rows[~tested & ~held], rows[held], rows[tested]))
+            held[spaced(order[fold_of[order] != fold], validation_fraction, stream)] = True
+        folds.append(_fold(groups, seed, fold, held, fold_of == fold))
     return folds
 
 
-def _boustrophedon(order: np.ndarray, groups: _Subjects, n_folds: int) -> np.ndarray:
+def _random_splits_of_seed(groups: Subjects, request: _Request, study: str, seed: int) -> list[Fold]:
+    fractions = {"test_fraction": request.test_fraction, "validation_fraction": request.validation_fraction}
+    folds = []
+    for fold in range(request.n_folds):
+        tested, held = monte_carlo.draw(groups, study, seed, fold, **fractions)
+        folds.append(_fold(groups, seed, fold, held, tested))
+    return folds
+
+
+def _fold(groups: Subjects, seed: int, fold: int, held: np.ndarray, tested: np.ndarray) -> Fold:
+    """The fold with these validation and test subjects (masks)."""
+    held, tested, rows = held[groups.of_row], tested[groups.of_row], groups.rows
+    return Fold(seed, fold, rows[~tested & ~held], rows[held], rows[tested])
+
+
+def _boustrophedon(order: np.ndarray, groups: Subjects, n_folds: int) -> np.ndarray:
     """Reverse every other round of a stratum, so that no fold gets the largest subject of every round."""
     if (groups.size == 1).all():
         return order
@@ -316,12 +318,6 @@ def _boustrophedon(order: np.ndarray, groups: _Subjects, n_folds: int) -> np.nda
     return order[np.lexsort((np.where(turn % 2, -rank, rank), turn, np.cumsum(starts)))]
 
 
-def _spaced(order: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Take a fraction at even distances: of any stretch of the order, the fraction to within one."""
-    steps = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
-    return order[np.diff(steps) > 0]
-
-
 def _outcome_bins(data: ClusteredData) -> np.ndarray:
     if data.is_classification:
         return data.y
@@ -329,27 +325,51 @@ def _outcome_bins(data: ClusteredData) -> np.ndarray:
     return np.searchsorted(cuts, data.y, side="right")
 
 
-def _check_request(seeds: list[int], n_folds: int, fraction: float, problems: Problems) -> None:
+def _check_request(seeds: list[int], request: _Request, problems: Problems) -> None:
+    n_folds, fraction, tested = request.n_folds, request.validation_fraction, request.test_fraction
     if not seeds:
         problems.add("no seeds are given")
     repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if repeated:
         problems.add(f"seeds are given twice: {repeated}")
-    if isinstance(n_folds, bool) or not isinstance(n_folds, int | np.integer) or n_folds < 2:
-        problems.add(f"n_folds is {n_folds!r}; expected an integer of at least 2")
+    least = 2 if tested is None else 1
+    if isinstance(n_folds, bool) or not isinstance(n_folds, int | np.integer) or n_folds < least:
+        problems.add(f"n_folds is {n_folds!r}; expected an integer of at least {least}")
     if not 0 <= fraction < 1:
         problems.add(f"validation_fraction is {fraction!r}; expected a number in [0, 1)")
+    if tested is not None and not 0 < tested < 1:
+        problems.add(f"test_fraction is {tested!r}; expected a number between 0 and 1, or none for cross-validation")
 
 
-def _check_sizes(n: int, n_folds: int, fraction: float, prefix: str, problems: Problems) -> None:
-    if n < n_folds:
-        problems.add(f"{prefix}{n} subjects for {n_folds} folds; expected at least one subject per fold")
-    training = n - -(-n // n_folds)  # subjects, in the fold with the largest test set
-    if fraction and n >= n_folds and not 1 <= training * fraction <= training - 1:
+def _check_sizes(n: int, request: _Request, prefix: str, problems: Problems) -> None:
+    n_folds, fraction, share = request.n_folds, request.validation_fraction, request.test_fraction
+    if share is None:
+        possible = n >= n_folds
+        training = n - -(-n // n_folds)  # subjects, in the fold with the largest test set
+        if not possible:
+            problems.add(f"{prefix}{n} subjects for {n_folds} folds; expected at least one subject per fold")
+    else:
+        training = n - round(share * n)
+        possible = 1 <= training <= n - 1
+        if not possible:
+            problems.add(
+                f"{prefix}a test_fraction of {share} of {n} subjects leaves none for testing or none for training"
+            )
+    if fraction and possible and not 1 <= training * fraction <= training - 1:
         problems.add(
             f"{prefix}a validation_fraction of {fraction} of {training} training subjects leaves none for"
             " validation or none for training"
         )
+
+
+def _check_held_out(folds: list[Fold], request: _Request, problems: Problems) -> None:
+    for fold in folds:
+        for role, wanted in (("test", True), ("validation", request.validation_fraction > 0)):
+            if wanted and not len(getattr(fold, role)):
+                problems.add(
+                    f"seed {fold.seed}, fold {fold.fold}: no subject is left for {role}, as every cluster keeps one for"
+                    " training; too many clusters have a single subject: leave them out, or take a larger fraction"
+                )
 
 
 def _check_training_labels(folds: list[Fold], y: np.ndarray, problems: Problems) -> None:
@@ -364,10 +384,11 @@ def _check_training_labels(folds: list[Fold], y: np.ndarray, problems: Problems)
             )
 
 
-def _warn_of_single_subjects(groups: _Subjects, levels: np.ndarray, prefix: str) -> None:
+def _warn_of_single_subjects(groups: Subjects, levels: np.ndarray, request: _Request, prefix: str) -> None:
     """Clusters of one sample have been told by the data's own check."""
     subjects = np.bincount(groups.cluster, minlength=len(levels))
     samples = np.bincount(groups.cluster, weights=groups.size, minlength=len(levels))
     single = levels[(subjects == 1) & (samples > 1)]
+    so = "absent from training in one fold" if request.test_fraction is None else "never tested"
     if len(single):
-        logger.warning("%sclusters of one subject, so absent from training in one fold: %s", prefix, ", ".join(single))
+        logger.warning("%sclusters of one subject, so %s: %s", prefix, so, ", ".join(single))

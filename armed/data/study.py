@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from armed.data.arrays import read_arrays, write_arrays
 from armed.data.clustered import ClusteredData
 from armed.errors import DataError, Problems, UnknownNameError, did_you_mean
 from armed.files import atomic
 
 TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "radius", "ratio")
 REMARK_COLUMNS = ("what", "reason", "count")
+REGION = "region"
+"""Name in the file of a part's array of `StudyData.regions`."""
 FEATURE_TRUTH_COLUMNS = ("dataset", "feature", "coefficient", "slope_sd", "predictive")
 
 
@@ -61,17 +64,22 @@ class StudyData:
     feature_truth : DataFrame, optional
         What a generator knows of each feature (`FEATURE_TRUTH_COLUMNS`), by dataset: its univariate coefficient, the s.d. of
         its slope over clusters, and whether it has information of its own.
+    regions : dict, optional
+        ``regions[variant][name]``, (n, height, width), of parts of images: where in each image of the part a stand-in's
+        label changes it. Bool, or 0 and 1 of another type, which becomes bool. Parts of which that is not known are absent.
 
     Raises
     ------
     DataError
-        Variants without parts, names with a slash (they become keys of the file), or tables of other columns.
+        Variants without parts, names with a slash (they become keys of the file), tables of other columns, or regions that
+        do not fit the images of a part.
     """
 
     parts: dict[str, dict[str, ClusteredData]]
     truth: pd.DataFrame
     remarks: pd.DataFrame = field(default_factory=no_remarks)
     feature_truth: pd.DataFrame = field(default_factory=no_feature_truth)
+    regions: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = Problems(DataError, "the study's data")
@@ -84,7 +92,14 @@ class StudyData:
         for name, expected in (("remarks", REMARK_COLUMNS), ("feature_truth", FEATURE_TRUTH_COLUMNS)):
             if tuple(found := getattr(self, name)) != expected:
                 problems.add(f"{name} has the columns {', '.join(found)}; expected {', '.join(expected)}")
+        for variant, regions in self.regions.items():
+            for name, of_part in regions.items():
+                _check_region(of_part, self.parts.get(variant, {}).get(name), f"{variant}/{name}", problems)
         problems.raise_if_any()
+        as_bool = {
+            v: {n: np.asarray(r).astype(bool, copy=False) for n, r in rs.items()} for v, rs in self.regions.items()
+        }
+        object.__setattr__(self, "regions", as_bool)
 
     def part(self, name: str, variant: str = "main") -> ClusteredData:
         """Return one part of one variant, or raise `UnknownNameError` with the names there are."""
@@ -100,7 +115,10 @@ class StudyData:
         return self.parts[variant][name]
 
     def save(self, path: str | Path) -> None:
-        """Write one ``.npz`` without pickled objects; it appears only when complete."""
+        """Write one ``.npz`` without pickled objects; it appears only when complete.
+
+        Images (bytes) are stored as they are, so that `load` can map them; all else is compressed.
+        """
         arrays = {f"truth/{column}": _plain(self.truth[column]) for column in self.truth}
         for name in ("remarks", "feature_truth"):
             if len(frame := getattr(self, name)):
@@ -109,12 +127,16 @@ class StudyData:
             for name, data in parts.items():
                 for of_data in fields(ClusteredData):
                     arrays[f"{variant}/{name}/{of_data.name}"] = _plain(getattr(data, of_data.name))
+        for variant, regions in self.regions.items():
+            arrays |= {f"{variant}/{name}/{REGION}": region.view(np.uint8) for name, region in regions.items()}
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            write_arrays(file, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> StudyData:
         """Read what `save` wrote.
+
+        Images and their regions are mapped from the file, not read: they take no memory until they are looked at.
 
         Raises
         ------
@@ -123,16 +145,17 @@ class StudyData:
         """
         tables: dict[str, dict[str, np.ndarray]] = {"truth": {}, "remarks": {}, "feature_truth": {}}
         found: dict[str, dict[str, dict]] = {}
+        regions: dict[str, dict[str, np.ndarray]] = {}
         try:
-            # Opened here, as np.load leaves a broken file open.
-            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                for key in file.files:
-                    *names, last = key.split("/")
-                    if len(names) == 1:
-                        tables[names[0]][last] = file[key]
-                    else:
-                        variant, part = names
-                        found.setdefault(variant, {}).setdefault(part, {})[last] = file[key]
+            for key, array in read_arrays(path).items():
+                *names, last = key.split("/")
+                if len(names) == 1:
+                    tables[names[0]][last] = array
+                elif last == REGION:
+                    regions.setdefault(names[0], {})[names[1]] = array.view(bool)
+                else:
+                    variant, part = names
+                    found.setdefault(variant, {}).setdefault(part, {})[last] = array
             parts = {
                 variant: {name: _from_arrays(arrays) for name, arrays in parts.items()}
                 for variant, parts in found.items()
@@ -143,12 +166,22 @@ class StudyData:
             raise DataError(f"{path} does not hold a study's data ({error}); delete it and make it again.") from error
         remarks = pd.DataFrame(tables["remarks"]) if tables["remarks"] else no_remarks()
         features = pd.DataFrame(tables["feature_truth"]) if tables["feature_truth"] else no_feature_truth()
-        return cls(parts, pd.DataFrame(tables["truth"]), remarks, features)
+        return cls(parts, pd.DataFrame(tables["truth"]), remarks, features, regions)
 
 
 def is_probe(feature: str) -> bool:
     """Whether a feature is a probe: it predicts the label only through the cluster."""
     return feature.lower().startswith("probe")
+
+
+def _check_region(region: np.ndarray, data: ClusteredData | None, name: str, problems: Problems) -> None:
+    shape, dtype = np.shape(region), np.asarray(region).dtype
+    if data is None:
+        problems.add(f"there are regions of {name}, which is no part of the data")
+    elif data.X.ndim < 3 or shape != (len(data), *data.X.shape[-2:]):
+        problems.add(f"the regions of {name} have shape {shape}; expected one for each of its images {data.X.shape}")
+    elif dtype.kind not in "bu":
+        problems.add(f"the regions of {name} are of type {dtype}; expected bool, or 0 and 1 as uint8")
 
 
 def _plain(values: object) -> np.ndarray:

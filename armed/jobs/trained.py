@@ -128,24 +128,39 @@ class Trained:
     def thresholds(self, kind: str) -> pd.DataFrame:
         """Probability from which each fit calls a sample positive.
 
-        ``constant``: 0.5. ``train``: the Youden point of the predictions for all rows of the fold but its test rows; 0.5 where
-        training diverged.
+        Parameters
+        ----------
+        kind : {"constant", "train", "validation"}
+            ``constant``: 0.5. ``train``: the Youden point of the predictions for all rows of the fold but its test rows.
+            ``validation``: that of the predictions for its validation rows.
+
+        Returns
+        -------
+        DataFrame
+            seed, fold, threshold and chosen_on: the kind, or ``constant`` for fits without such a point, as training
+            diverged or the rows (if any) hold one class.
         """
-        rows = []
         chosen = {}
-        if kind == "train":
-            training = {(f.seed, f.fold): np.concatenate([f.train, f.validation]) for f in self.folds}
-            predicted, source = self._predict(self.parts["seen"], training, "error")
-            ends = np.cumsum([len(r) for r in training.values()])
-            for key, stop, size in zip(training, ends, map(len, training.values()), strict=True):
-                output, y = predicted.mixed[stop - size : stop], self.parts["seen"].y[source[stop - size : stop]]
-                if np.isfinite(output).all():
-                    chosen[key] = youden_threshold(y, output)
-        for f in self.folds:
-            key = f.seed, f.fold
-            told = (chosen[key], "train") if key in chosen else (0.5, "constant")
-            rows.append((f.seed, f.fold + self.first_fold, *told))
-        return pd.DataFrame(rows, columns=["seed", "fold", "threshold", "chosen_on"])
+        if kind != "constant":
+            seen, rows = self.parts["seen"], {}
+            for f in self.folds:
+                own = f.validation if kind == "validation" else np.concatenate([f.train, f.validation])
+                if len(np.unique(seen.y[own])) > 1:
+                    rows[f.seed, f.fold] = own
+            chosen = self._youden_points(rows) if rows else {}
+        told = [(chosen[key], kind) if key in chosen else (0.5, "constant") for key in self.test]
+        table = pd.DataFrame(told, index=pd.MultiIndex.from_tuples(list(self.test)), columns=["threshold", "chosen_on"])
+        return self.numbered(table.rename_axis(["seed", "fold"]).reset_index())
+
+    def _youden_points(self, rows: Rows) -> dict[tuple[int, int], float]:
+        """Youden point of the predictions for some rows of the seen part, by (seed, fold), where training did not diverge."""
+        predicted, source = self._predict(self.parts["seen"], rows, "error")
+        ends, chosen = np.cumsum([len(r) for r in rows.values()]), {}
+        for key, stop, size in zip(rows, ends, map(len, rows.values()), strict=True):
+            output, y = predicted.mixed[stop - size : stop], self.parts["seen"].y[source[stop - size : stop]]
+            if np.isfinite(output).all():
+                chosen[key] = youden_threshold(y, output)
+        return chosen
 
     def random_effects(self) -> pd.DataFrame | None:
         """Random effects of each fit; None where the method has none."""

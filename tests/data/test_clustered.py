@@ -170,6 +170,85 @@ def test_a_saved_study_comes_back_whole(tmp_path):
         assert (one.feature_names, one.allow_missing) == (other.feature_names, other.allow_missing)
 
 
+def image_study(n=12, size=5):
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 256, size=(n, 1, size, size), dtype=np.uint8)
+    seen = ClusteredData(**table(n, X=X))
+    unseen = ClusteredData(X[:4].copy(), np.arange(4) % 2, np.array(list("xxyy")))
+    return StudyData(
+        {"main": {"seen": seen, "unseen": unseen}},
+        pd.DataFrame(),
+        regions={"main": {"seen": rng.random((n, size, size)) < 0.2}},
+    )
+
+
+def test_images_and_regions_are_mapped_not_read_and_can_be_written_to(tmp_path):
+    import torch
+
+    saved, path = image_study(), tmp_path / "study.npz"
+    saved.save(path)
+    before = path.read_bytes()
+    path.chmod(0o444)
+    loaded = StudyData.load(path)
+    X, region = loaded.part("seen").X, loaded.regions["main"]["seen"]
+    assert all(isinstance(a.base, np.memmap) for a in (X, loaded.part("unseen").X, region))
+    assert X.dtype == np.uint8 and region.dtype == bool
+    np.testing.assert_array_equal(X, saved.part("seen").X)
+    np.testing.assert_array_equal(region, saved.regions["main"]["seen"])
+    assert list(loaded.regions["main"]) == ["seen"], "of the unseen part nothing is known"
+    # Warnings are errors: torch warns of arrays that cannot be written to.
+    torch.from_numpy(X)[0] = 7
+    assert (X[0] == 7).all() and path.read_bytes() == before
+    assert loaded.part("seen").take(np.array([3, 1])).X.shape == (2, 1, 5, 5)
+
+
+def test_images_are_taken_as_they_are():
+    X = np.zeros((12, 1, 4, 4), dtype=np.uint8)
+    data = ClusteredData(**table(X=X))
+    data.check()
+    assert data.X.dtype == np.uint8 and np.shares_memory(data.X, X) and data.feature_names == ()
+
+
+def test_a_file_of_images_that_is_damaged_is_named(tmp_path):
+    path = tmp_path / "study.npz"
+    image_study().save(path)
+    whole = path.read_bytes()
+    at = whole.index(b"main/seen/X.npy")
+    damaged = [whole[:n] for n in (0, 10, len(whole) // 2, len(whole) - 30)]
+    damaged += [whole[: at - 30] + b"x" + whole[at - 29 :], whole.replace(b"(12, 1, 5, 5)", b"(19, 1, 5, 5)")]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"study\.npz does not hold a study's data"):
+            StudyData.load(path)
+
+
+def test_regions_that_do_not_fit_are_told_at_once():
+    parts, regions = image_study().parts, image_study().regions["main"]["seen"]
+    with pytest.raises(DataError) as error:
+        StudyData(
+            parts,
+            pd.DataFrame(),
+            regions={"main": {"seen": regions[1:], "other": regions, "unseen": regions[:4] * 0.5}},
+        )
+    message = str(error.value)
+    assert (
+        "the regions of main/seen have shape (11, 5, 5); expected one for each of its images (12, 1, 5, 5)" in message
+    )
+    assert "regions of main/other, which is no part" in message and "main/unseen are of type float64" in message
+    as_bytes = StudyData(parts, pd.DataFrame(), regions={"main": {"seen": regions.astype(np.uint8)}})
+    assert as_bytes.regions["main"]["seen"].dtype == bool
+
+
+def test_files_written_before_images_were_mapped_still_load(tmp_path):
+    path = tmp_path / "old.npz"
+    image_study().save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as file:
+        np.savez_compressed(path, **{key: file[key] for key in file.files if not key.endswith("region")})
+    old = StudyData.load(path)
+    np.testing.assert_array_equal(old.part("seen").X, image_study().part("seen").X)
+    assert not old.regions and old.part("seen").X.dtype == np.uint8
+
+
 def test_saving_is_repeatable_byte_for_byte_and_leaves_one_file(tmp_path):
     for name in ("one.npz", "two.npz"):
         study().save(tmp_path / name)

@@ -192,8 +192,9 @@ def test_rows_with_two_roles_are_refused():
 def test_tables_that_cannot_be_splits_are_refused():
     none = np.array([], dtype=int)
     partial = Splits((Fold(0, 0, np.arange(5), none, np.array([5])),))
-    with pytest.raises(DataError, match="not a partition"):
-        partial.to_frame()
+    assert same(partial, Splits.from_frame(partial.to_frame())), "rows that no fold tests are told as such"
+    with pytest.raises(DataError, match="seed 0: its folds differ in the rows they have"):
+        Splits((*partial.folds, Fold(0, 1, np.arange(4), none, np.array([5])))).to_frame()
     with pytest.raises(DataError, match="missing: validation"):
         Splits.from_frame(pd.DataFrame({"seed": [0], "fold": [0], "row": [0]}))
     with pytest.raises(DataError, match=r"No folds for seeds \[3\]"):
