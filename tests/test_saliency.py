@@ -13,7 +13,6 @@ from armed.errors import DataError, LayerNotFoundError
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.models import MixedEffects
 from armed.saliency import chance, grad_cam, localisation
-from baselines.lmmnn import LMMNNNetwork
 
 SIZE = (9, 7)
 N_CLUSTERS = 3
@@ -94,9 +93,7 @@ class TestGradCAM:
         assert np.array_equal(grad_cam(model, images, None, "hidden.1"), fixed)
         assert np.array_equal(grad_cam(model, images, torch.zeros(5, N_CLUSTERS), "hidden.1"), fixed)
         assert not np.allclose(grad_cam(model, images, [0, 1, 2, 0, 1], "hidden.1"), fixed)
-        intercepts = LMMNNNetwork(Pooled(), N_CLUSTERS, 0.1, residual=False)
-        intercepts.net.load_state_dict(model.net.state_dict())
-        intercepts.blup += 2.0
+        intercepts = wrapped(effects=[RandomIntercept(init_scale=1.0)])
         assert np.array_equal(grad_cam(intercepts, images, [0, 1, 2, 0, 1], "hidden.1"), fixed)
 
     def test_maps_sum_to_one_or_stay_zero(self, images):
@@ -157,13 +154,15 @@ class TestGradCAM:
         for p in model.parameters():
             p.grad = torch.full_like(p, 3.0)
         model.net.output.weight.requires_grad_(False)
-        modes, recorder = [m.training for m in model.modules()], model._recorder.training
+        modes = [m.training for m in model.modules()]
         hooks = [len(m._forward_hooks) for m in model.modules()]
         state = {name: t.clone() for name, t in model.state_dict().items()}
         grad_cam(model, images, [0, 1, 2, 0, 1], "hidden.1")
         with pytest.raises(DataError):
             grad_cam(model, images, [0, 1, 2, 0, 9], "hidden.1")
-        assert [m.training for m in model.modules()] == modes and model._recorder.training == recorder
+        assert [m.training for m in model.modules()] == modes
+        drops = not torch.equal(model(images).fixed, model(images).fixed)
+        assert drops == mode  # dropout goes on where it was on
         assert [len(m._forward_hooks) for m in model.modules()] == hooks
         assert all((p.grad == 3.0).all() for p in model.parameters())
         assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
