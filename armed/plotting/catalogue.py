@@ -49,7 +49,8 @@ def figures(study: str, config: Mapping) -> list[FigureSpec]:
     list of FigureSpec
         Spirals: importance needs probes, random intercepts a class balance that varies and a model with random effects, the
         null check radii around 0. Other studies: curves need binary labels, ranks of probes such features, random slopes and
-        intercepts the dementia data and a model that has them, recovery a stand-in.
+        intercepts the dementia data and a model that has them, recovery a stand-in. Studies with a `saliency` block, those
+        on images: maps in place of features, and where they look only where a stand-in tells the true region.
     """
     block = config["studies"][study]
     named = _of_spirals if study in registry.SPIRALS else _of_tables
@@ -73,6 +74,8 @@ def _of_tables(study: str, block: Mapping, config: Mapping) -> list[tuple[str, s
     wanted = [("performance", _performance(study, block))]
     if entry.kind == "binary":
         wanted += [("roc", _roc(block, config)), ("calibration", _calibration(block, config))]
+    if block.get("saliency"):
+        return wanted + _of_images(study, block, config)
     wanted.append(("top_features", _top_features(study, block, config)))
     if "site_probes" in entry.preparation:
         wanted.append(("probe_ranks", _probe_ranks(block)))
@@ -84,6 +87,14 @@ def _of_tables(study: str, block: Mapping, config: Mapping) -> list[tuple[str, s
         wanted.append(("random_slopes", _slopes(block)))
         if (recovery := config.get("recovery")) and source_of(config, study) == "stand-in":
             wanted.append(("recovery", _recovery(recovery)))
+    return wanted
+
+
+def _of_images(study: str, block: Mapping, config: Mapping) -> list[tuple[str, str]]:
+    is_stand_in = source_of(config, study) == "stand-in"
+    wanted = [("saliency", _saliency(block, is_stand_in)), ("saliency_models", _saliency_models(block, is_stand_in))]
+    if is_stand_in:
+        wanted.append(("localisation", _localisation(study, block)))
     return wanted
 
 
@@ -249,4 +260,35 @@ def _recovery(settings: Mapping) -> str:
         "sites: r between learned and true s.d. of the random slopes over continuous features, ratio of the two (median over "
         "features; the line is 1), and r between learned and true site intercepts over sites. The oracle is the model that "
         "the data were drawn from, one feature at a time: what it does not recover, the data do not tell."
+    )
+
+
+def _saliency(block: Mapping, is_stand_in: bool) -> str:
+    return (
+        f"Grad-CAM at layer {block['saliency']['layer']}: where evidence for class 1 comes from in the first test subjects of "
+        "each label, in order of their names, of the first seed and fold. Maps have one sum, so that a difference tells where a "
+        "site's random effects move the attention and not how sure they make the network; each colour scale is one for all "
+        f"panels.{_outline(is_stand_in)}"
+    )
+
+
+def _saliency_models(block: Mapping, is_stand_in: bool) -> str:
+    return (
+        f"Grad-CAM at layer {block['saliency']['layer']} of each model's own prediction of the same subjects, with their known "
+        "site where the model uses sites; models whose sites only shift the logit, or enter above the layer by an output "
+        "that is linear in them, have the map of their fixed effects. Of the first seed and fold: one network of each model, "
+        f"not what it does on average.{_outline(is_stand_in)}"
+    )
+
+
+def _outline(is_stand_in: bool) -> str:
+    return " The outline is the region that the generator of the stand-in changes by disease." if is_stand_in else ""
+
+
+def _localisation(study: str, block: Mapping) -> str:
+    return (
+        f"Share of each map (Grad-CAM at layer {block['saliency']['layer']}, mixed effects) inside the region that the generator "
+        f"of the stand-in changes by disease, mean over images of class 1; {_runs(block, study)}. Chance is what a map that is "
+        "even over the brain would have. Maps are coarse, so that even a perfect one spills over the region's border: compare "
+        "models with one another and with chance, not with 1. Images whose map is empty are left out; the tables count them."
     )

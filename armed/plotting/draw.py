@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,7 +14,7 @@ from armed import labels, registry, results
 from armed.config import selected_models
 from armed.data.study import StudyData
 from armed.errors import DataError
-from armed.plotting import associations, curves, performance, slopes, spirals, style, top_features
+from armed.plotting import associations, curves, performance, saliency, slopes, spirals, style, top_features
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
 logger = logging.getLogger(__name__)
@@ -135,6 +136,24 @@ def _recovery(study: str, results_dir: Path, config: Mapping) -> Figure:
     return slopes.recovery(sensitivity, study, _source(study, results_dir), _confidence(config))
 
 
+def _saliency(study: str, results_dir: Path, config: Mapping) -> Figure:
+    found = _maps(study, results_dir, config)
+    # The paper's figure is of ARMED; without it, of a model whose maps can differ between sites.
+    order = sorted(found, key=lambda m: (m != "armed", not registry.MODELS[m].random_effects))
+    if not order:
+        raise DataError(f"No model of {study} has maps; run the job that makes them, or leave this figure out.")
+    return saliency.maps(found[order[0]], order[0], study, _source(study, results_dir))
+
+
+def _saliency_models(study: str, results_dir: Path, config: Mapping) -> Figure:
+    return saliency.models(_maps(study, results_dir, config), study, _source(study, results_dir))
+
+
+def _localisation(study: str, results_dir: Path, config: Mapping) -> Figure:
+    chances = saliency.chance_levels(_table("metrics", results_dir), study)
+    return saliency.localisation(_table("summary", results_dir), chances, study, _confidence(config))
+
+
 KINDS = {
     "data": _data,
     "boundaries": _boundaries,
@@ -149,6 +168,9 @@ KINDS = {
     "probe_ranks": _probe_ranks,
     "random_slopes": _random_slopes,
     "recovery": _recovery,
+    "saliency": _saliency,
+    "saliency_models": _saliency_models,
+    "localisation": _localisation,
 }
 
 
@@ -171,6 +193,17 @@ def _predictions(study: str, results_dir: Path, config: Mapping) -> dict[str, pd
         path = results_dir / "predictions" / study / f"{model}.parquet"
         if path.is_file():
             found[model] = pd.read_parquet(path, columns=list(curves.COLUMNS_READ), filters=wanted)
+    return found
+
+
+def _maps(study: str, results_dir: Path, config: Mapping) -> dict[str, dict[str, np.ndarray]]:
+    """Maps of each model that has some."""
+    found = {}
+    for model in selected_models(config, study):
+        path = results_dir / "saliency" / study / f"{model}.npz"
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as file:
+                found[model] = dict(file)
     return found
 
 
