@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import softmax
 
+from armed.convolutional import as_pool
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.errors import ConfigError, DataError
@@ -12,7 +13,7 @@ from armed.losses import Objective
 from armed.method import Rows
 from armed.models import MixedEffects
 from armed.reproducibility import derive_seed
-from armed.stack import as_pool, predictions
+from armed.stack import predictions
 from armed.stack_method import StackMethod
 
 

@@ -36,12 +36,6 @@ _ACTIVATIONS_PER_SAMPLE = 64
 _ROW_BLOCK = 64
 
 
-def as_pool(X: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Samples on the device, as evaluation takes them: uint8 stays as it is, all else becomes float32."""
-    kind = torch.uint8 if np.asarray(X).dtype == np.uint8 else torch.float32
-    return torch.tensor(np.asarray(X), dtype=kind, device=device)
-
-
 @dataclass(frozen=True)
 class Pool:
     """The samples that all replicas draw from, on the device.

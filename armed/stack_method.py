@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from armed.convolutional import as_pool
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
 from armed.errors import ConfigError, DataError
@@ -20,7 +21,7 @@ from armed.losses import Objective
 from armed.method import Method, Rows
 from armed.models import CNN, MLP
 from armed.programs import Program
-from armed.stack import Stack, as_pool, cluster_logits, predictions
+from armed.stack import Stack, cluster_logits, predictions
 from armed.training import StackFit, Training, fit_stack
 
 

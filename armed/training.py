@@ -282,11 +282,8 @@ def fit_stack(
     check_training(data, chosen, program.objective.label, levels, training, example)
     settings, jobs = plan_replicas(chosen, hyper, assign, (*program.tunable(example), "learning_rate"))
     steps = [-(-len(f.train) // training.batch_size) for f, _ in jobs]
-    stack_size = fitting(
-        1 if is_convolutional(example) else stack_size,
-        memory_mb,
-        replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps)),
-    )
+    bytes_each = replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
+    stack_size = fitting(1 if is_convolutional(example) else stack_size, memory_mb, bytes_each)
     n_steps = -(-len(jobs) // stack_size) * max(steps) * training.epochs + steps_elsewhere
     compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs))) and training.optimiser == "adam"
     run_epoch = epoch_runner(compiled, engine, example)

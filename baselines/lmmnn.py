@@ -287,7 +287,7 @@ class MarginalLikelihood(Program):
                 total = gaussian_nll(y - fixed, Z, sd_b, torch.exp(params["log_sd_e"]))
             else:
                 total = logistic_nll(fixed, y, Z, sd_b, self.nodes, self.log_weights, sample_weights(hyper, y))
-            return total / len(y)
+            return total / len(y) + stack.penalty(params)
 
         samples = (batch.X, batch.y, batch.codes, batch.noise, batch.keep)
         losses = stack.vmap(loss, stack.main.views, stack.buffers, state.hyper, *samples)

@@ -76,7 +76,7 @@ class MetaProgram(Program):
         def mean_losses(params, part):
             def loss(params, buffers, hyper, X, y, keep):
                 out = stack.call_training(params, buffers, X[part], None, batch.noise.new_zeros(0), keep[part])
-                return self.label_loss(out.mixed, y[part], hyper)
+                return self.label_loss(out.mixed, y[part], hyper) + stack.penalty(params)
 
             return stack.vmap(loss, params, stack.buffers, hyper, batch.X, batch.y, batch.keep)
 

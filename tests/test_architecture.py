@@ -87,6 +87,7 @@ MAY_IMPORT = {
     "tuning": FITTING | {"candidates", "cells"},
     "recovery": set(),
     "univariate": {"registry", "data"},
+    "saliency": {"convolutional", "errors", "models"},
     "methods": FITTING,
     "tabular": FITTING | {"methods"},
     "sklearn": FITTING | {"methods", "tabular"},
@@ -98,7 +99,7 @@ MAY_IMPORT = {
     "report": SHOWING | {"retrieval"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
-    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate"},
+    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
