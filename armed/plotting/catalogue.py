@@ -266,8 +266,8 @@ def _recovery(settings: Mapping) -> str:
 def _saliency(block: Mapping, is_stand_in: bool) -> str:
     return (
         f"Grad-CAM at layer {block['saliency']['layer']}: where evidence for class 1 comes from in the first test subjects of "
-        "each label, in order of their names, of the first seed and fold. Maps have one sum, so that a difference tells where a "
-        "site's random effects move the attention and not how sure they make the network; each colour scale is one for all "
+        "each label, in order of their names, of the first seed and fold. All maps have the same sum, so that a difference "
+        "tells where a site's random effects move the attention, not how sure they make the network; one colour scale for all "
         f"panels.{_outline(is_stand_in)}"
     )
 
@@ -287,8 +287,9 @@ def _outline(is_stand_in: bool) -> str:
 
 def _localisation(study: str, block: Mapping) -> str:
     return (
-        f"Share of each map (Grad-CAM at layer {block['saliency']['layer']}, mixed effects) inside the region that the generator "
-        f"of the stand-in changes by disease, mean over images of class 1; {_runs(block, study)}. Chance is what a map that is "
-        "even over the brain would have. Maps are coarse, so that even a perfect one spills over the region's border: compare "
-        "models with one another and with chance, not with 1. Images whose map is empty are left out; the tables count them."
+        f"Share of each map (Grad-CAM at layer {block['saliency']['layer']}, mixed effects) inside the region that the "
+        f"generator of the stand-in changes by disease, mean over images of class 1; {_runs(block, study)}. Chance is what a "
+        "map that is even over the brain would have. Maps are coarse, so that even a perfect one spills over the region's "
+        "border: compare models with one another and with chance, not with 1. Images whose map is empty are left out; the "
+        "notes of metrics.tsv count them."
     )

@@ -28,6 +28,7 @@ _WIDTH = 8.4  # inches
 _ABOVE, _BELOW = 0.78, 0.98  # inches, for the title, and for colour bars and legend
 _LEFT, _BETWEEN, _GAP, _BETWEEN_ROWS = 0.46, 0.26, 0.035, 0.1  # inches, beside and between panels
 _LARGEST = 0.95  # inches: side of a small panel
+_SMALLEST, _LARGEST_OF_MODEL = 0.82, 1.4  # inches: side of a model's panel, below which names touch
 _PERCENTILE = 99.5  # of the maps' pixels, where colours end
 _OPAQUE = 0.85  # of the strongest colour over the image
 _MAPS, _DIFFERENCES = "inferno", "RdBu_r"
@@ -115,7 +116,7 @@ def maps(
         panels[2].set_ylabel("mixed", fontsize=8.5)
         panels[3].set_ylabel("difference", fontsize=8.5)
         if row == 0:
-            names = [f"{maker(kept['scanner'][c])}\nsite {kept['sites'][c]}".strip() for c in columns]
+            names = [f"{maker(kept['scanner'][c])}\n{_site(kept['sites'][c])}".strip() for c in columns]
             _head(panels[:2] + panels[2::2], ["Image", "Fixed effects", *names])
     _bar(page, _LEFT, 3.3, of_maps, "Fixed, mixed: multiple of an even map")
     _bar(page, _WIDTH - 3.3 - 0.15, 3.3, of_differences, "Difference: mixed − fixed")
@@ -155,8 +156,9 @@ def models(
     shown = _first(first["label"], subjects, study)
     drawn = {name: _under_own_site(kept[name])[shown] * np.prod(first["image"].shape[1:]) for name in names}
     scale = _scale(np.concatenate(list(drawn.values())))
-    side = min(1.4, (_WIDTH - _LEFT - _GAP) / (len(names) + 1) - _GAP)
-    page = _Page.of(len(shown) * (side + _GAP) + 0.5)
+    side = float(np.clip((_WIDTH - _LEFT - _GAP) / (len(names) + 1) - _GAP, _SMALLEST, _LARGEST_OF_MODEL))
+    width = max(_WIDTH, _LEFT + _GAP + (len(names) + 1) * (side + _GAP))
+    page = _Page.of(len(shown) * (side + _GAP) + 0.5, width)
     for row, i in enumerate(shown.tolist()):
         panels = [page.panel(_LEFT + j * (side + _GAP), 0.5 + row * (side + _GAP), side) for j in range(len(names) + 1)]
         panels[0].set_ylabel(_who(first, i, study), fontsize=8.5)
@@ -164,7 +166,7 @@ def models(
         for ax, name in zip(panels[1:], names, strict=True):
             _show(ax, first, i, drawn[name][row], scale)
         if row == 0:
-            _head(panels, ["Image", *(textwrap.fill(labels.model(name), 11) for name in names)])
+            _head(panels, ["Image", *(textwrap.fill(labels.model(name), 12, break_long_words=False) for name in names)])
     _bar(page, _LEFT, 3.3, scale, "Mixed: multiple of an even map")
     _outline_told(page, first)
     style.add_title(
@@ -236,8 +238,12 @@ def _who(kept: Mapping[str, np.ndarray], subject: int, study: str) -> str:
     """Label and site of a subject."""
     known = dict(zip(kept["sites"].tolist(), kept["scanner"].tolist(), strict=True))
     own = str(kept["site"][subject])
-    place = f"site {own} {maker(known.get(own, ''))}".strip()
+    place = f"{_site(own)} {maker(known.get(own, ''))}".strip()
     return f"{_classes(study)[int(kept['label'][subject])]}\n{place}"
+
+
+def _site(name: str) -> str:
+    return str(name) if str(name).lower().startswith("site") else f"site {name}"
 
 
 def _first(label: np.ndarray, subjects: int, study: str) -> np.ndarray:
@@ -266,21 +272,22 @@ class _Page(NamedTuple):
     """A figure whose panels are put at places in inches: square, and as close to one another as can be."""
 
     figure: Figure
+    width: float
     height: float
 
     @classmethod
-    def of(cls, inches: float) -> _Page:
+    def of(cls, inches: float, width: float = _WIDTH) -> _Page:
         """With room above for the title, and below for colour bars and legend."""
         height = _ABOVE + inches + _BELOW
-        figure = style.new_figure(height, _WIDTH)
+        figure = style.new_figure(height, width)
         figure.add_subplot().set_axis_off()  # title and legend are laid out around axes that are not at a place of their own
-        return cls(figure, height)
+        return cls(figure, width, height)
 
     def place(self, left: float, top: float, width: float, height: float) -> Axes:
         """New axes, `top` inches below the title."""
         bottom = self.height - _ABOVE - top - height
         return self.figure.add_axes(
-            (left / _WIDTH, bottom / self.height, width / _WIDTH, height / self.height),
+            (left / self.width, bottom / self.height, width / self.width, height / self.height),
         )
 
     def panel(self, left: float, top: float, side: float) -> Axes:

@@ -19,6 +19,7 @@ from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.models import MixedEffects
 from armed.stack import Stack
 from armed.stack_method import StackMethod
+from armed.statistics import summarise
 
 STUDY, MODEL = "tiny_images", "tiny_model"
 SITES = ("a", "b", "c")
@@ -147,6 +148,14 @@ class TestScores:
         metrics = run(tmp_path, inference=False)[0]["metrics"]
         assert set(metrics["partition"]) == {"seen", "unseen"}
         assert metrics.query("partition == 'unseen'")["value"].tolist() == pytest.approx([1.0, 1.0])
+
+    def test_intervals_of_unseen_clusters_are_over_clusters(self, study, tmp_path):
+        tables, _ = run(tmp_path)
+        summary = summarise(tables["metrics"], tables["cluster_metrics"])
+        row = summary.query("partition == 'unseen_population' and ci_method == 'corrected'").iloc[0]
+        assert row["mean"] == pytest.approx(1.0) and row["ci_low"] == row["ci_high"] == pytest.approx(1.0)
+        undefined = summary.query("partition == 'unseen' and ci_method == 'corrected'").iloc[0]
+        assert undefined[["mean", "ci_low", "ci_high"]].isna().all()
 
     def test_without_regions_there_are_maps_but_no_scores(self, study, tmp_path):
         study.regions = {}
