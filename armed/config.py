@@ -18,6 +18,9 @@ from armed.errors import ConfigError, Problems, did_you_mean
 from armed.tuning_config import tuning_settings
 
 
+_OF_INFERENCE = ("epochs", "patience", "validation_fraction")  # keys of a Z-predictor that are not of its network
+
+
 def load(paths: str | Path | Sequence[str | Path]) -> dict:
     """Read a configuration and its overlays.
 
@@ -115,12 +118,12 @@ def data_variants(config: Mapping, study: str) -> list[str]:
 def source(config: Mapping, study: str) -> str:
     """What data a study has: the registry's word, but ``restricted`` where the real file is there in place of a stand-in."""
     entry = registry.study(study)
-    return "restricted" if entry.source == "stand-in" and _real_file(config, study) else entry.source
+    return "restricted" if entry.source == "stand-in" and has_real_data(config, study) else entry.source
 
 
 def datasets(config: Mapping, study: str) -> list[int]:
-    """Numbers of the stand-in datasets that a study needs; none where it has no stand-in, or the real file is there."""
-    if registry.study(study).source != "stand-in" or _real_file(config, study):
+    """Numbers of the stand-in tables that a study needs; none where it has no such stand-in, or the real file is there."""
+    if registry.study(study).raw != "adnimerge" or has_real_data(config, study):
         return []
     block = config["studies"][study]
     return list(range(block["seeds"] if block["data"]["resampled"] else 1))
@@ -143,8 +146,10 @@ def recovery_settings(config: Mapping) -> dict | None:
     return _ordered({**wanted, **shared, "models": of_models}) if models else None
 
 
-def _real_file(config: Mapping, study: str) -> bool:
-    return Path(config["studies"][study]["data"]["path"]).is_file()
+def has_real_data(config: Mapping, study: str) -> bool:
+    """Whether the real file, or folder, of a study that has a stand-in is where ``data.path`` says."""
+    path = Path(config["studies"][study]["data"]["path"])
+    return path.is_dir() if registry.study(study).raw == "volumes" else path.is_file()
 
 
 def settings(config: Mapping, study: str, model: str) -> dict:
@@ -184,6 +189,12 @@ def settings(config: Mapping, study: str, model: str) -> dict:
     return _ordered(found)
 
 
+def slice_settings(config: Mapping, study: str) -> dict:
+    """What the slices of a study on volumes depend on, apart from the volumes."""
+    data = config["studies"][study]["data"]
+    return {key: data[key] for key in ("image_size", "registration", "seen")}
+
+
 def data_settings(config: Mapping, study: str) -> dict:
     """What a study's data depend on, apart from its raw files.
 
@@ -195,16 +206,16 @@ def data_settings(config: Mapping, study: str) -> dict:
     """
     block = config["studies"][study]
     data = dict(block["data"])
-    if registry.study(study).source == "stand-in":
-        data["resampled"] = data["resampled"] and not _real_file(config, study)
+    if registry.study(study).raw == "adnimerge":
+        data["resampled"] = data["resampled"] and not has_real_data(config, study)
     own = data.get("dataset_seed", "none given") is None or data.get("resampled", False)
     return _ordered({"study": study, "data": data, "seeds": list(range(block["seeds"] if own else 0))})
 
 
 def split_settings(config: Mapping, study: str) -> dict:
-    """What a study's folds depend on, apart from its data: ``study``, ``folds``, ``validation_fraction`` and ``seeds``."""
+    """What a study's folds depend on, apart from its data: ``study``, ``folds``, the fractions held out, and ``seeds``."""
     block = config["studies"][study]
-    found = {key: block[key] for key in ("folds", "validation_fraction")}
+    found = {key: block[key] for key in ("folds", "test_fraction", "validation_fraction")}
     return {"study": study, **found, "seeds": list(range(block["seeds"]))}
 
 
@@ -223,9 +234,9 @@ def cluster_inference_settings(config: Mapping, study: str) -> dict:
         "study": study,
         "seeds": list(range(block["seeds"])),
         "torch_threads": block["torch_threads"],
-        "network": {"hidden": own["hidden"]},
+        "network": {key: value for key, value in own.items() if key not in _OF_INFERENCE},
         "training": {"epochs": own["epochs"], "patience": own["patience"]}
-        | {key: shared[key] for key in ("batch_size", "learning_rate")},
+        | {key: shared[key] for key in ("batch_size", "learning_rate", "optimiser", "precision")},
         "validation_fraction": own["validation_fraction"],
         "preparation": list(registry.study(study).preparation),
     }

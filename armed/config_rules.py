@@ -185,7 +185,7 @@ def _slopes(config: dict, study: str, model: str, variant: str) -> Iterator[str]
     given, where = _variant(config, study, model, variant)
     if "slope_prior_sd" not in given or given["slopes"] is None:
         return
-    layers = ["input", *(f"hidden.{i}" for i in range(len(config["studies"][study]["network"]["hidden"])))]
+    layers = ["input", *hidden_layers(config["studies"][study]["network"])]
     if given["slopes"] not in layers:
         yield (
             f"{where}.slopes is '{given['slopes']}', but {', '.join(layers)} or null was expected."
@@ -209,8 +209,10 @@ def _adversary(config: dict, study: str, model: str, variant: str) -> Iterator[s
 
 def _meta_learning(config: dict, study: str, model: str, variant: str) -> Iterator[str]:
     given, where = _variant(config, study, model, variant)
-    key = "n_clusters" if study in registry.SPIRALS else "n_seen"
+    key = {registry.IMAGES: "seen", registry.SPIRALS: "n_clusters"}
+    key = next((name for studies, name in key.items() if study in studies), "n_seen")
     clusters = config["studies"][study]["data"].get(key)
+    clusters = len(clusters) if isinstance(clusters, list) else clusters
     if clusters is not None and given.get("meta_test_clusters", 0) >= clusters:
         yield (
             f"{where}.meta_test_clusters is {given['meta_test_clusters']}, but less than "
@@ -218,8 +220,40 @@ def _meta_learning(config: dict, study: str, model: str, variant: str) -> Iterat
         )
 
 
+def hidden_layers(network: Mapping) -> list[str]:
+    """Names of a network's hidden layers: the dense ones, or the convolutions and the dense one behind them."""
+    n = len(network["filters"]) + 1 if "filters" in network else len(network["hidden"])
+    return [f"hidden.{i}" for i in range(n)]
+
+
+def _images(config: dict, study: str) -> Iterator[str]:
+    block, where = config["studies"][study], f"studies.{study}"
+    if "saliency" not in block:
+        return
+    layer, maps = block["saliency"]["layer"], hidden_layers(block["network"])[:-1]
+    if layer not in maps:
+        yield (
+            f"{where}.saliency.layer is '{layer}', but a convolution was expected, one of {', '.join(maps)}."
+            f"{did_you_mean(layer, maps)}"
+        )
+    n_filters = len(block["network"]["filters"])
+    for model, given in block["settings"].items():
+        filters = given.get("adversary_filters")
+        if filters is not None and len(filters) != n_filters:
+            yield (
+                f"{where}.settings.{model}.adversary_filters has {len(filters)} numbers, but {n_filters} were expected: one for "
+                "each convolution of the network."
+            )
+    rejected = block["data"]["rejected"]
+    if rejected is not None and not Path(rejected).is_file():
+        yield (
+            f"{where}.data.rejected is '{rejected}', but a file was expected that lists the slices to leave out (one sample a "
+            "line), or null."
+        )
+
+
 _STUDY_RULES = (
-    *(_selected_settings, _seeds_and_folds, _training, _data, _variant_names),
+    *(_selected_settings, _seeds_and_folds, _training, _data, _images, _variant_names),
     tuning_config.find_inconsistencies,
 )
 

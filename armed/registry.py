@@ -15,6 +15,8 @@ CLINICAL = ("mci_conversion", "mci_probes", "heart")
 OWN = "own"
 """Stands for every study that the user's configuration declares (`declare`)."""
 DENSE = (*SPIRALS, *CLINICAL, OWN)
+IMAGES = ("ad_diagnosis",)
+ALL = (*DENSE, *IMAGES)
 LABELS = ("binary", "multiclass", "continuous")
 
 
@@ -42,9 +44,10 @@ class Study:
         What its labels are.
     preparation : tuple of str
         What is done to features inside each fold (`armed.data.preparation`).
-    threshold : {"constant", "train"}
-        Probability from which a sample is called positive: 0.5, or the Youden point of the training predictions of each fit.
-    raw : {"", "adnimerge", "heart", "own"}
+    threshold : {"constant", "train", "validation"}
+        Probability from which a sample is called positive: 0.5, or the Youden point of each fit's predictions for its training
+        or its validation rows.
+    raw : {"", "adnimerge", "heart", "own", "volumes"}
         Which raw files its data are made from; none for simulations.
     """
 
@@ -99,7 +102,7 @@ class Model:
     id: str
     label: str
     method: str
-    studies: tuple[str, ...] = DENSE
+    studies: tuple[str, ...] = ALL
     engine: str = "stack"
     uses_clusters_in_training: bool = True
     uses_clusters_at_prediction: bool = False
@@ -187,6 +190,16 @@ STUDIES: dict[str, Study] = {
             threshold="train",
             raw="heart",
         ),
+        Study(
+            "ad_diagnosis",
+            "AD diagnosis from MRI",
+            "stand-in",
+            "armed.data.ad_diagnosis:make",
+            _UNSEEN,
+            _CLINICAL,
+            threshold="validation",
+            raw="volumes",
+        ),
     )
 }
 
@@ -207,6 +220,15 @@ MODELS: dict[str, Model] = {
             "cluster_input",
             "Cluster input",
             "baselines.cluster_input:ClusterInput",
+            uses_clusters_at_prediction=True,
+            infers_clusters=True,
+            tunable=("learning_rate",),
+        ),
+        Model(
+            "cluster_input_plus",
+            "Cluster input+",
+            "baselines.cluster_input_plus:ClusterInputPlus",
+            studies=IMAGES,
             uses_clusters_at_prediction=True,
             infers_clusters=True,
             tunable=("learning_rate",),
@@ -246,6 +268,7 @@ MODELS: dict[str, Model] = {
             "mixedlm",
             "Linear mixed model",
             "baselines.mixedlm:MixedLM",
+            studies=DENSE,
             engine="statsmodels",
             uses_clusters_at_prediction=True,
             random_effects=True,
@@ -255,6 +278,7 @@ MODELS: dict[str, Model] = {
             "mixed_logit",
             "Logistic mixed model",
             "baselines.mixed_logit:MixedLogit",
+            studies=DENSE,
             engine="statsmodels",
             uses_clusters_at_prediction=True,
             random_effects=True,

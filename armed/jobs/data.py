@@ -73,9 +73,9 @@ def split(settings: Mapping, data: Path, out: Path) -> None:
     data, out : Path
         `StudyData` file to read, folds (parquet, with a column `variant`) to write.
     """
-    held = settings["validation_fraction"]
+    fractions = {key: settings[key] for key in ("test_fraction", "validation_fraction")}
     frames = [
-        make_splits(parts["seen"], settings["seeds"], settings["folds"], settings["study"], validation_fraction=held)
+        make_splits(parts["seen"], settings["seeds"], settings["folds"], settings["study"], **fractions)
         .to_frame()
         .assign(variant=variant)
         for variant, parts in StudyData.load(data).parts.items()
