@@ -16,7 +16,8 @@ POSITIVE = "AD"
 DIAGNOSES = ("AD", "CN")
 LEAST_SUBJECTS = 2
 """Subjects of one diagnosis at one site, at least (PROTOCOL: cells of one subject are left out)."""
-TEXT_COLUMNS = ("sample_id", "subject", "session", "site", "diagnosis", "scanner", "status", "reason")
+TEXT_COLUMNS = ("sample_id", "subject", "session", "site", "diagnosis", "scanner", "sex", "status", "reason")
+"""Columns of slices.tsv that hold text; all others are numbers."""
 TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "n", "ratio", "subjects", "scanner")
 
 CHANGED = "the subject's diagnosis changes between sessions"
@@ -56,7 +57,7 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
     """
     if len(raw) != 1:
         raise DataError(f"The study {study} is made from one folder of slices, but {len(raw)} were given.")
-    slices, images = _read(Path(raw[0]))
+    slices, images = read_slices(Path(raw[0]))
     remarks = Remarks()
     kept = included(slices, remarks)
     problems = Problems(DataError, f"the slices of {study} in {raw[0]}")
@@ -180,21 +181,40 @@ def _truth(rows: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis("cluster").reset_index()
 
 
-def _read(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """The table of slices, and the images (n, size, size), mapped into memory."""
+def read_slices(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the folder that `armed.jobs.slices.cut_slices` writes.
+
+    Returns
+    -------
+    slices : DataFrame
+        One row a session; `TEXT_COLUMNS` as text, the others as numbers. `row` is the position in the images, -1 where there
+        is no slice.
+    images : array of uint8, shape (n, size, size)
+        Mapped into memory, read only.
+
+    Raises
+    ------
+    DataError
+        Files are missing, damaged, or do not fit together.
+    """
+    folder, again = Path(folder), "make it again with the rule that cuts slices"
     try:
-        text = dict.fromkeys(TEXT_COLUMNS, str)
-        slices = pd.read_csv(folder / "slices.tsv", sep="\t", dtype=text, keep_default_na=False, na_values={"row": []})
+        slices = pd.read_csv(folder / "slices.tsv", sep="\t", dtype=str, keep_default_na=False)
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is no folder of slices ({error}); make it again with the rule that cuts them.") from error
+        raise DataError(f"{folder} is no folder of slices ({error}); {again}.") from error
     problems = Problems(DataError, f"the folder of slices {folder}")
     absent = [name for name in (*TEXT_COLUMNS, "row") if name not in slices]
     if absent:
-        problems.add(f"slices.tsv has no column {listed(absent)}; make the folder again")
-    elif images.ndim != 3 or images.dtype != np.uint8:
-        problems.add(f"images.npy holds {images.dtype} of shape {images.shape}; expected uint8 (n, size, size)")
-    elif sorted(slices["row"][slices["status"] == "ok"]) != list(range(len(images))):
-        problems.add(f"slices.tsv and images.npy ({len(images)} images) do not fit together; make the folder again")
+        problems.add(f"slices.tsv has no column {listed(absent)}; {again}")
+    if images.ndim != 3 or images.dtype != np.uint8:
+        problems.add(
+            f"images.npy holds {images.dtype} of shape {images.shape}; expected uint8 (n, size, size); {again}"
+        )
+    problems.raise_if_any()
+    numbers = [name for name in slices if name not in TEXT_COLUMNS]
+    slices[numbers] = slices[numbers].apply(pd.to_numeric, errors="coerce")
+    if sorted(slices["row"][slices["status"] == "ok"]) != list(range(len(images))):
+        problems.add(f"slices.tsv and images.npy ({len(images)} images) do not fit together; {again}")
     problems.raise_if_any()
     return slices, images

@@ -1,7 +1,7 @@
 """A BIDS-like tree of brain volumes with its table of sessions: read, and checked before anything is made of it.
 
-The tree holds ``subjects.tsv`` (one row a session) and ``sub-<subject>/ses-<session>/anat/sub-<subject>_ses-<session>_T1w.nii.gz``
-(or ``.nii``): skull-stripped T1-weighted volumes, background 0. A stand-in has ``truth.json`` beside the table, and in
+The tree holds ``subjects.tsv`` (one row a session) and skull-stripped T1-weighted volumes (background 0)
+``sub-<subject>/ses-<session>/anat/sub-<subject>_ses-<session>_T1w.nii.gz`` (or ``.nii``). A stand-in has ``truth.json`` beside the table, and in
 ``derivatives/regions`` a mask for each volume, on its grid, of where disease changes the image.
 """
 
@@ -187,9 +187,22 @@ def check_volume(image: SpatialImage) -> list[str]:
     elif low == high:
         what = "is empty: all voxels are 0" if low == 0 else f"is constant: all voxels are {low:g}"
         found.append(f"{what}; expected a brain: make the file again, or reject the session")
+    elif (values[values != 0] == (high or low)).all():
+        found.append(f"is constant: all voxels but those of 0 are {high or low:g}; expected intensities, not a mask")
     elif np.count_nonzero(values) > (1 - LEAST_BACKGROUND) * values.size:
         found.append("has no background of 0; expected a skull-stripped volume: strip the skull first")
     return found
+
+
+def check_region(region: SpatialImage, image: SpatialImage) -> list[str]:
+    """Tell why a mask does not fit the volume it is of: both need the same grid."""
+    if region.shape != image.shape:
+        return [
+            f"has the shape {tuple(image.shape)}, and the mask of its region {tuple(region.shape)}; expected one grid"
+        ]
+    if not np.allclose(region.affine, image.affine, atol=1e-3):
+        return ["has another affine than the mask of its region; expected one grid"]
+    return []
 
 
 def _affine_problems(image: SpatialImage) -> list[str]:
@@ -263,7 +276,7 @@ def _rows(table: CsvTable, problems: Problems) -> pd.DataFrame:
         if wrong.any():
             problems.add(f"{TABLE}: age is no number in {table.where(wrong, 'age')}; expected years")
         rows["age"] = ages
-    rows["sex"] = table.cells["sex"] if "sex" in table.cells else ""
+    rows["sex"] = table.cells.get("sex", "")
     return rows[named & ~rows["sample_id"].duplicated().to_numpy()].reset_index(drop=True)
 
 

@@ -37,7 +37,8 @@ class Registration(NamedTuple):
         Affine from the volume's world space to MNI152, mm to mm.
     similarity : float
         Correlation of the intensities of template and volume over the template's brain, on the last grid: the template
-        moved and stretched give 0.95 to 0.99, a volume whose affine confuses axes about 0.5. Left and right cannot be told apart.
+        moved and stretched give 0.95 to 0.99, a volume whose affine confuses axes about 0.5. An affine that confuses left and
+        right is not found out.
     """
 
     to_mni: np.ndarray

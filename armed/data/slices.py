@@ -13,6 +13,7 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
+from armed.data.brain_volumes import check_region
 from armed.data.slice_statistics import slice_statistics
 from armed.errors import DataError
 
@@ -109,14 +110,12 @@ def cut(image: SpatialImage, *, to_mni: np.ndarray | None, size: int, region: Sp
     box = _box(rows, columns, plane.spacing)
     pixels = _resample(values, rows, columns, box, size)
     low, high = np.percentile(pixels, PERCENTILES)
-    if not high > low:
-        raise DataError("its slice through the hippocampus has one intensity only")
+    if not high > low or np.ptp(values[brain]) == 0:
+        raise DataError("its slice through the hippocampus has one intensity only; expected an image, not a mask")
     scaled = np.clip((pixels - low) / (high - low), 0, 1) * 255
-    inside = brain[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
     statistics = slice_statistics(values, brain, plane.spacing)
     statistics["foreground"] = float(_resample(brain.astype(np.float32), rows, columns, box, size).mean())
     statistics["pixel_mm"] = (box[3] - box[1]) * plane.spacing[0] / size
-    assert inside.any()
     return Slice(
         np.rint(scaled).astype(np.uint8),
         None if region is None else _cut_region(region, image, plane, rows, columns, box, size),
@@ -138,7 +137,11 @@ def _plane(image: SpatialImage, to_mni: np.ndarray | None) -> _Plane:
             f"the point {HIPPOCAMPUS} mm of MNI152 lies outside the volume; its affine is wrong, or it is not in MNI space"
             " (then it has to be registered)"
         )
-    index = min(max(int(np.rint(voxel[y])), 0), image.shape[y] - 1)
+    # Half way between two planes the anterior one is taken, whichever way the axis runs.
+    last, forward = image.shape[y] - 1, orientation[y, 1] > 0
+    place = int(np.floor(round(float(voxel[y] if forward else last - voxel[y]), 6) + 0.5))
+    place = min(max(place, 0), last)
+    index = place if forward else last - place
     flips = (orientation[z, 1] > 0, orientation[x, 1] > 0)
     point = tuple(
         float(image.shape[axis] - 1 - voxel[axis] if flip else voxel[axis])
@@ -197,8 +200,8 @@ def _cut_region(
     box: tuple[float, ...],
     size: int,
 ) -> np.ndarray:
-    if region.shape != image.shape or not np.allclose(region.affine, image.affine, atol=1e-3):
-        raise DataError(f"the mask of its region has another grid (shape {region.shape}, or another affine)")
+    if problems := check_region(region, image):
+        raise DataError(problems[0])
     mask = (plane.of(region.get_fdata(dtype=np.float32)) > 0).astype(np.float32)
     return _resample(mask, rows, columns, box, size) >= 0.5
 
