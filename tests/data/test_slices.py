@@ -38,9 +38,11 @@ def pair(codes="RAS", mm=(4.0, 4.0, 4.0), turned=None, to_mni=None):
 def check_mark(plain, marked, to_mni=None, size=SIZE):
     """The mark is in the slice, where the slice says that the point is; return row and column of the mark."""
     without, with_mark = (cut(image, to_mni=to_mni, size=size) for image in (plain, marked))
-    gain = with_mark.image.astype(int) - without.image
-    row, column = np.unravel_index(gain.argmax(), gain.shape)
-    assert gain[row, column] > 40
+    gain = with_mark.image.astype(float) - without.image
+    assert gain.max() > 40
+    gain[gain < 20] = 0  # what the scale gained is no mark
+    places = np.indices(gain.shape).reshape(2, -1)
+    row, column = np.average(places, axis=1, weights=gain.ravel())
     pixel = with_mark.statistics["pixel_mm"]
     reach = 1 + 0.5 * max(nib.affines.voxel_sizes(plain.affine)) / pixel  # half a voxel, and rounding
     assert np.abs(np.array(with_mark.point) - (row, column)).max() <= reach
