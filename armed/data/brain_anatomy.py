@@ -8,9 +8,10 @@ A subject's image is the template pulled back: the intensity at place x of the s
   hippocampal volumes a chance variation below the spread that atrophy has, and images that cannot be mistaken for one
   another.
 - d, atrophy, moves the walls of a structure by delta mm along the gradient of its signed distance phi:
-  ``d(y) = y - delta g(phi) grad phi``, with g = 1 at the wall, falling to 0 outside over `REACH` mm (tissue is compressed
-  or stretched) and within the structure. delta is the one that gives the volume wanted, from a table made
-  by counting voxels of the template (`Structure.delta`).
+  ``d(y) = y - delta g(phi) grad phi`` in steps of at most `STEP_MM` (a flow, so that a thin ventricle never turns inside
+  out), with g = 1 at the wall, falling to 0 outside over `REACH` mm (tissue is compressed or stretched) and within the
+  structure. delta is the one that gives the volume wanted, from a table made by counting voxels of the template
+  (`Structure.delta`).
 - Where a hippocampus shrinks, fluid of the temporal horn takes its place on its upper and outer side.
 
 The two structures on the template:
@@ -24,6 +25,7 @@ The two structures on the template:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -46,6 +48,7 @@ WARPS = ((40.0, 3.0), (18.0, 1.0))
 """Of the random warps: spacing of the splines, and s.d. of a displacement along one axis, mm."""
 REACH = {"hippocampi": (7.0, 4.0), "ventricles": (13.0, 2.0)}
 """mm from a structure's wall over which its motion fades, outside and inside."""
+STEP_MM = 1.5
 MATERIAL = 0.06
 """Change of template intensity that counts as changed by disease; white matter less fluid is 0.6."""
 HEAD_MM = np.array([0.0, -18.0, 12.0], dtype=np.float32)
@@ -86,6 +89,8 @@ class Structure:
         Signed distance to the wall, mm, negative inside, smoothed by 1.2 mm.
     field : tuple of three float32 arrays
         g(phi) grad phi: the motion of a point per mm of wall motion.
+    near : bool array
+        Where the field is.
     deltas, factors : array, shape (m,)
         Wall motion outwards (mm, ascending) and the volume that it gives, as a factor on the template's.
     volume_ml : float
@@ -94,6 +99,7 @@ class Structure:
 
     phi: np.ndarray
     field: tuple[np.ndarray, np.ndarray, np.ndarray]
+    near: np.ndarray
     deltas: np.ndarray
     factors: np.ndarray
     volume_ml: float
@@ -101,6 +107,16 @@ class Structure:
     def delta(self, factor: float) -> float:
         """Wall motion, mm outwards, at which the volume is `factor` times the template's."""
         return float(np.interp(factor, self.factors, self.deltas))
+
+    def move(self, grid: Grid, y: np.ndarray, factor: float) -> None:
+        """Move places y (n, 3) of the atrophied template to where they come from, in place."""
+        index = np.flatnonzero(grid.nearest(self.near, y))
+        at, delta = y[index], self.delta(factor)
+        steps = max(1, math.ceil(abs(delta) / STEP_MM))
+        for _ in range(steps):
+            motion = [grid.sample(part, at) for part in self.field]
+            at -= np.float32(delta / steps) * np.stack(motion, axis=1)
+        y[index] = at
 
 
 @dataclass(frozen=True)
@@ -149,10 +165,10 @@ def template() -> Template:
     t1, grey, brain = t1[box], grey[box], brain[box] > 0
     nearest = ndimage.distance_transform_edt(~brain, return_distances=False, return_indices=True)
     t1 = np.ascontiguousarray(t1[tuple(nearest)])
-    hippocampi = _structure(_hippocampi(grey, grid), *REACH["hippocampi"], np.arange(-3.0, 1.6, 0.25))
-    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], np.arange(-1.5, 8.1, 0.5))
+    hippocampi = _structure(_hippocampi(grey, grid), *REACH["hippocampi"], (-3.0, 2.0))
+    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], (-1.5, 9.0))
     away = np.minimum(hippocampi.phi, ventricles.phi)
-    near = (hippocampi.phi < 2.5 * REACH["hippocampi"][0]) | (ventricles.phi < 2.5 * REACH["ventricles"][0])
+    near = hippocampi.near | ventricles.near
     coarse = Grid(grid.origin - 8.0, COARSE_MM)
     shape = tuple(int(np.ceil((n + 16) / COARSE_MM)) for n in t1.shape)
     distance = grid.nearest(away, coarse_points(coarse, shape)).reshape(shape)
@@ -202,16 +218,14 @@ def atrophy(y: np.ndarray, factors: tuple[float, float]) -> tuple[np.ndarray, np
     moved = y.copy()
     near = np.flatnonzero(known.grid.nearest(known.near, y))
     at = y[near]
-    deltas = (known.hippocampi.delta(factors[0]), known.ventricles.delta(factors[1]))
-    for structure, delta in zip((known.hippocampi, known.ventricles), deltas, strict=True):
-        for axis, part in enumerate(structure.field):
-            moved[near, axis] -= np.float32(delta) * known.grid.sample(part, at)
+    known.hippocampi.move(known.grid, at, factors[0])
+    known.ventricles.move(known.grid, at, factors[1])
+    moved[near] = at
     t1 = known.grid.sample(known.t1, moved)
-    phi = known.grid.sample(known.hippocampi.phi, moved[near])
-    fluid = _fluid(known, at, phi)
-    t1[near] += fluid * (np.float32(CSF) - t1[near])
+    phi = known.grid.sample(known.hippocampi.phi, at)
     structure = np.zeros(len(y), dtype=bool)
-    structure[near] = (phi < 0) | (known.grid.sample(known.ventricles.phi, moved[near]) < 0)
+    structure[near] = (phi < 0) | (known.grid.sample(known.ventricles.phi, at) < 0)
+    t1[near] += _fluid(known, y[near], phi) * (np.float32(CSF) - t1[near])
     return t1, known.grid.nearest(known.brain, moved), structure
 
 
@@ -264,10 +278,10 @@ def _ventricles(t1: np.ndarray, brain: np.ndarray, grid: Grid) -> np.ndarray:
     return np.isin(regions, grid.nearest(regions, seeds))
 
 
-def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, deltas: np.ndarray) -> Structure:
+def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, most: tuple[float, float]) -> Structure:
     """Signed distance, field, and the table of volumes."""
     phi = np.full(inside.shape, 99.0, dtype=np.float32)
-    box = _box(inside, margin=round(2.6 * outside_mm))
+    box = _box(inside, margin=round(2.1 * outside_mm))
     cut = inside[box]
     distance = ndimage.distance_transform_edt(~cut) - ndimage.distance_transform_edt(cut)
     distance = ndimage.gaussian_filter(distance.astype(np.float32) - 0.5 * np.sign(distance).astype(np.float32), 1.2)
@@ -280,17 +294,24 @@ def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, deltas: 
         whole = np.zeros(inside.shape, dtype=np.float32)
         whole[box] = part * motion
         field.append(whole)
-    counts = np.array([_count(distance, [f[box] for f in field], delta) for delta in deltas])
-    here = np.interp(0.0, deltas, counts)
-    return Structure(phi, tuple(field), deltas, counts / here, float(here) / 1000)
+    deltas, volumes = _volumes(distance, [f[box] for f in field], most)
+    here = float(np.interp(0.0, deltas, volumes))
+    return Structure(phi, tuple(field), phi < 2.0 * outside_mm, deltas, volumes / here, here / 1000)
 
 
-def _count(phi: np.ndarray, field: list[np.ndarray], delta: float) -> float:
-    """mm^3 with phi below 0 when the walls have moved by delta; a voxel that a wall crosses counts in part."""
-    index = np.nonzero(phi < 10.0)
-    moved = [i - delta * part[index] for i, part in zip(index, field, strict=True)]
-    values = ndimage.map_coordinates(phi, moved, order=1, mode="nearest")
-    return float(np.clip(0.5 - values, 0.0, 1.0).sum())
+def _volumes(phi: np.ndarray, field: list[np.ndarray], most: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Wall motions (mm, ascending) and the volumes (mm^3) they give; a voxel that a wall crosses counts in part."""
+    step = 0.5
+    start = np.array(np.nonzero(phi < most[1] + 2.0), dtype=np.float32)
+    found = {}
+    for sign, end in zip((-1, 1), most, strict=True):
+        at = start.copy()
+        for n in range(round(abs(end) / step) + 1):
+            inside = 0.5 - ndimage.map_coordinates(phi, at, order=1, mode="nearest", output=np.float32)
+            found[sign * n * step] = float(np.clip(inside, 0.0, 1.0).sum(dtype=np.float64))
+            at -= sign * step * np.stack([ndimage.map_coordinates(f, at, order=1, output=np.float32) for f in field])
+    deltas = np.array(sorted(found))
+    return deltas, np.array([found[delta] for delta in deltas])
 
 
 def _spline_basis(n: int, spacing: float) -> np.ndarray:

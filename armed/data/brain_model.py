@@ -52,6 +52,8 @@ PER_YEAR_OF_AGE = np.array([-0.006, 0.02])
 DISEASE = np.log([0.775, 1.5])
 SPREAD = np.array([0.135, 0.34])
 CORRELATION = -0.25
+FACTOR_RANGE = (np.array([0.46, 0.65]), np.array([1.7, 5.8]))
+"""What the template can be deformed to, 4 s.d. and more from the means of either diagnosis."""
 PER_YEAR = {"AD": np.array([-0.035, 0.06]), "CN": np.array([-0.008, 0.025])}
 
 REPEATED_EVERY = 5
@@ -217,7 +219,7 @@ def draw_subject(dataset: int, index: int, site: str, diagnosis: str) -> Subject
     later = int(rng.choice(LATER_MONTHS))
     sessions = []
     for months in (0, later) if index % REPEATED_EVERY == 2 else (0,):
-        factors = np.exp(logs + PER_YEAR[diagnosis] * months / 12)
+        factors = np.clip(np.exp(logs + PER_YEAR[diagnosis] * months / 12), *FACTOR_RANGE)
         sessions.append(Session(f"m{months:02d}", months, age + months / 12, *map(float, factors)))
     return Subject(index, f"{site}S{index:04d}", site, diagnosis, sex, head, tuple(sessions))
 
