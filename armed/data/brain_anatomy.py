@@ -166,7 +166,7 @@ def template() -> Template:
     nearest = ndimage.distance_transform_edt(~brain, return_distances=False, return_indices=True)
     t1 = np.ascontiguousarray(t1[tuple(nearest)])
     hippocampi = _structure(_hippocampi(grey, grid), *REACH["hippocampi"], (-3.0, 2.0))
-    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], (-1.5, 9.0))
+    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], (-2.5, 12.0))
     away = np.minimum(hippocampi.phi, ventricles.phi)
     near = hippocampi.near | ventricles.near
     coarse = Grid(grid.origin - 8.0, COARSE_MM)

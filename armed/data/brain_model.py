@@ -52,8 +52,8 @@ PER_YEAR_OF_AGE = np.array([-0.006, 0.02])
 DISEASE = np.log([0.775, 1.5])
 SPREAD = np.array([0.135, 0.34])
 CORRELATION = -0.25
-FACTOR_RANGE = (np.array([0.46, 0.65]), np.array([1.7, 5.8]))
-"""What the template can be deformed to, 4 s.d. and more from the means of either diagnosis."""
+FACTOR_RANGE = (np.array([0.46, 0.55]), np.array([1.7, 7.8]))
+"""What the template can be deformed to; 1 subject in 300 would be beyond (mostly AD, the largest ventricles)."""
 PER_YEAR = {"AD": np.array([-0.035, 0.06]), "CN": np.array([-0.008, 0.025])}
 
 REPEATED_EVERY = 5
