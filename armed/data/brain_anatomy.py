@@ -19,8 +19,8 @@ The two structures on the template:
 - Hippocampi with the adjoining amygdalae (which shrink likewise in AD): grey matter within balls along the centre line
   `CENTRE_LINE`, MNI coordinates as read from atlases' outlines: amygdala and head at y = -3 to -18, body at y = -26, tail at
   y = -39. The coronal slice at y = -6 meets amygdala and head.
-- Lateral ventricles: the dark regions (below 0.55) in a box about them connected to MNI (+-8, 20, 8), the third ventricle cut off
-  by its place.
+- Lateral ventricles: the dark regions (below 0.55) in a box about them that hold MNI (+-8, 20, 8); the third ventricle is cut
+  off by its place.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ MATERIAL = 0.06
 HEAD_MM = np.array([0.0, -18.0, 12.0], dtype=np.float32)
 """Middle of the head, MNI mm."""
 COARSE_MM = 4.0
+MARGIN_MM = 12
+"""About the brain; the template's volume ends with it below, a head in native space must not."""
 
 
 @dataclass(frozen=True)
@@ -154,19 +156,23 @@ class Template:
 
 @lru_cache(maxsize=1)
 def template() -> Template:
-    """Read the template and find its structures (about 3 s, once per process)."""
+    """Read the template and find its structures (about 4 CPU s, once per process)."""
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_template
 
-    images = (load_mni152_template(resolution=1), load_mni152_gm_template(resolution=1), load_mni152_brain_mask(resolution=1))
-    t1, grey, brain = (np.asarray(image.dataobj, dtype=np.float32) for image in images)
-    box = _box(brain > 0, margin=12)
-    origin = images[0].affine[:3, 3] + [part.start for part in box]
+    images = (
+        load_mni152_template(resolution=1),
+        load_mni152_gm_template(resolution=1),
+        load_mni152_brain_mask(resolution=1),
+    )
+    t1, grey, brain = (np.pad(np.asarray(image.dataobj, dtype=np.float32), MARGIN_MM) for image in images)
+    box = _box(brain > 0, margin=MARGIN_MM)
+    origin = images[0].affine[:3, 3] + [part.start - MARGIN_MM for part in box]
     grid = Grid(origin.astype(np.float32), 1.0)
     t1, grey, brain = t1[box], grey[box], brain[box] > 0
     nearest = ndimage.distance_transform_edt(~brain, return_distances=False, return_indices=True)
     t1 = np.ascontiguousarray(t1[tuple(nearest)])
-    hippocampi = _structure(_hippocampi(grey, grid), *REACH["hippocampi"], (-3.0, 2.0))
-    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], (-2.5, 12.0))
+    hippocampi = _structure(_hippocampi(grey, grid), *REACH["hippocampi"], (-3.0, 2.0, 0.5))
+    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], (-3.0, 12.0, 1.0))
     away = np.minimum(hippocampi.phi, ventricles.phi)
     near = hippocampi.near | ventricles.near
     coarse = Grid(grid.origin - 8.0, COARSE_MM)
@@ -249,20 +255,25 @@ def coarse_points(grid: Grid, shape: tuple[int, ...]) -> np.ndarray:
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     inside = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(inside, mask.shape, strict=True))
+    return tuple(
+        slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(inside, mask.shape, strict=True)
+    )
 
 
 def _axes(grid: Grid, shape: tuple[int, ...]) -> list[np.ndarray]:
     """MNI coordinates of a grid, per axis, ready for broadcasting."""
-    return np.meshgrid(*(o + np.arange(n, dtype=np.float32) for o, n in zip(grid.origin, shape, strict=True)),
-                       indexing="ij", sparse=True)
+    return np.meshgrid(
+        *(o + np.arange(n, dtype=np.float32) for o, n in zip(grid.origin, shape, strict=True)),
+        indexing="ij",
+        sparse=True,
+    )
 
 
 def _hippocampi(grey: np.ndarray, grid: Grid) -> np.ndarray:
     x, y, z = _axes(grid, grey.shape)
     inside = np.zeros(grey.shape, dtype=bool)
     for start, end in pairwise(np.array(CENTRE_LINE, dtype=np.float32)):
-        for share in np.linspace(0, 1, 8):
+        for share in np.linspace(0, 1, 5):
             cx, cy, cz, radius = (1 - share) * start + share * end
             inside |= (np.abs(x) - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2 < radius**2
     return inside & (grey > 0.45)
@@ -278,8 +289,8 @@ def _ventricles(t1: np.ndarray, brain: np.ndarray, grid: Grid) -> np.ndarray:
     return np.isin(regions, grid.nearest(regions, seeds))
 
 
-def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, most: tuple[float, float]) -> Structure:
-    """Signed distance, field, and the table of volumes."""
+def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, table: tuple[float, float, float]) -> Structure:
+    """Signed distance, field, and the table of volumes from one wall motion to another in steps."""
     phi = np.full(inside.shape, 99.0, dtype=np.float32)
     box = _box(inside, margin=round(2.1 * outside_mm))
     cut = inside[box]
@@ -294,17 +305,18 @@ def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, most: tu
         whole = np.zeros(inside.shape, dtype=np.float32)
         whole[box] = part * motion
         field.append(whole)
-    deltas, volumes = _volumes(distance, [f[box] for f in field], most)
+    deltas, volumes = _volumes(distance, [f[box] for f in field], *table)
     here = float(np.interp(0.0, deltas, volumes))
     return Structure(phi, tuple(field), phi < 2.0 * outside_mm, deltas, volumes / here, here / 1000)
 
 
-def _volumes(phi: np.ndarray, field: list[np.ndarray], most: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def _volumes(
+    phi: np.ndarray, field: list[np.ndarray], least: float, most: float, step: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Wall motions (mm, ascending) and the volumes (mm^3) they give; a voxel that a wall crosses counts in part."""
-    step = 0.5
-    start = np.array(np.nonzero(phi < most[1] + 2.0), dtype=np.float32)
+    start = np.array(np.nonzero(phi < most + 2.0), dtype=np.float32)
     found = {}
-    for sign, end in zip((-1, 1), most, strict=True):
+    for sign, end in ((-1, least), (1, most)):
         at = start.copy()
         for n in range(round(abs(end) / step) + 1):
             inside = 0.5 - ndimage.map_coordinates(phi, at, order=1, mode="nearest", output=np.float32)

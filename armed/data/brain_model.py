@@ -8,8 +8,8 @@ output: it is calibrated to the marginals below only.
   diagnosis at each seen site. At unseen sites the maker says nothing of the diagnosis: each maker has as many pairs of
   AD as of CN subjects, to one. They come in pairs because the study leaves out site x diagnosis cells of one subject; so
   most unseen sites, being small, have one diagnosis, and a few have both.
-- Age: N(75, 8^2) for AD, N(73, 6^2) for CN, between 55 and 95, near what is commonly reported of ADNI. Sex: 55% of AD, 48% of CN
-  subjects are men.
+- Age: N(75, 8^2) for AD, N(73, 6^2) for CN, between 55 and 95, near what is commonly reported of ADNI. Men are 55% of the
+  AD and 48% of the CN subjects.
 - Atrophy, as factors on the volumes that the structures have in the template (young adults), on the log scale normal given age
   and diagnosis. With a = age - 73:
   hippocampi with the adjoining amygdalae: log(0.97) - 0.006 a + log(0.775) [AD] + e1, ventricles (lateral): log(1.7) + 0.02 a +

@@ -1,4 +1,4 @@
-"""Writes the stand-in of the AD study: a tree of skull-stripped T1w volumes, its table, masks of the diseased regions, its truth.
+"""Writes the stand-in of the AD study: skull-stripped T1w volumes, their table, masks of the diseased regions, the truth.
 
 The model is told in `brain_model` (who), `brain_anatomy` (the brain) and `brain_scanners` (its image). ::
 
@@ -53,10 +53,10 @@ MNI_BOX = np.array([[-90.0, -126.0, -72.0], [90.0, 90.0, 108.0]])
 """Centres of the outermost voxels of the usual MNI grid (91 x 109 x 91 at 2 mm)."""
 
 DESCRIPTION = (
-    "Stand-in for ADNI's T1w volumes: the MNI152 template warped per subject, hippocampi (with amygdalae) and lateral ventricles "
-    "scaled to the factors given (on the template's volumes), imaged by the site's scanner. A site's scanner is tied to "
-    "the diagnosis at seen sites only. Regions: voxels inside of the structures with either diagnosis, or whose template "
-    f"intensity would change by more than {anatomy.MATERIAL} (white matter less fluid: 0.6) with the other diagnosis."
+    "Stand-in for ADNI's T1w volumes: the MNI152 template warped per subject, hippocampi (with amygdalae) and lateral "
+    "ventricles scaled to the factors given (on the template's volumes), imaged by the site's scanner. A site's maker "
+    "is tied to the diagnosis at seen sites only. Regions: voxels inside of the structures with either diagnosis, or whose "
+    f"template intensity would change by more than {anatomy.MATERIAL} (white matter less fluid: 0.6) with the other diagnosis."
 )
 
 
