@@ -17,7 +17,6 @@ from armed import config_checks, config_rules, own_studies, registry
 from armed.errors import ConfigError, Problems, did_you_mean
 from armed.tuning_config import tuning_settings
 
-
 _OF_INFERENCE = ("epochs", "patience", "validation_fraction")  # keys of a Z-predictor that are not of its network
 
 

@@ -241,8 +241,8 @@ def _images(config: dict, study: str) -> Iterator[str]:
         filters = given.get("adversary_filters")
         if filters is not None and len(filters) != n_filters:
             yield (
-                f"{where}.settings.{model}.adversary_filters has {len(filters)} numbers, but {n_filters} were expected: one for "
-                "each convolution of the network."
+                f"{where}.settings.{model}.adversary_filters has {len(filters)} numbers, but {n_filters} were expected: one "
+                "for each convolution of the network."
             )
     rejected = block["data"]["rejected"]
     if rejected is not None and not Path(rejected).is_file():

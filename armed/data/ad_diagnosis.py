@@ -48,7 +48,7 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
     StudyData
         Variant ``main`` with the parts ``seen`` and ``unseen``: X uint8 of shape (n, 1, size, size), y 1 = AD, clusters =
         site, `subject` and `sample_id` text. `truth` has the columns `TRUTH_COLUMNS`: the site's number of images in `n`,
-        its share of AD among them in `ratio`, its number of subjects, and its scanners.
+        its share of AD among them in `ratio`, its number of subjects, and its scanners. `regions` are those of a stand-in.
 
     Raises
     ------
@@ -66,7 +66,8 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
     if not problems.found and is_seen.all():
         problems.add(f"all {len(seen)} sites are seen, none is left unseen; lower `seen`, or add sites")
     problems.raise_if_any()
-    parts, truth = {}, []
+    of_images = read_regions(Path(raw[0]), len(images))
+    parts, truth, regions = {}, [], {}
     for part, rows in {"seen": kept[is_seen], "unseen": kept[~is_seen]}.items():
         parts[part] = ClusteredData(
             X=images[rows["row"].to_numpy()][:, None],
@@ -75,8 +76,11 @@ def make(settings: Mapping, study: str, seeds: Sequence[int], raw: Sequence[Path
             sample_id=rows["sample_id"].to_numpy(dtype=np.str_),
             subject=rows["subject"].to_numpy(dtype=np.str_),
         )
+        if of_images is not None:
+            regions[part] = of_images[rows["row"].to_numpy()]
         truth.append(_truth(rows).assign(variant="main", dataset=0, part=part))
-    return StudyData({"main": parts}, pd.concat(truth, ignore_index=True)[list(TRUTH_COLUMNS)], remarks.frame())
+    known = pd.concat(truth, ignore_index=True)[list(TRUTH_COLUMNS)]
+    return StudyData({"main": parts}, known, remarks.frame(), regions={"main": regions} if regions else {})
 
 
 def included(sessions: pd.DataFrame, remarks: Remarks) -> pd.DataFrame:
@@ -179,6 +183,23 @@ def _truth(rows: pd.DataFrame) -> pd.DataFrame:
     table = by_site.agg(n=("positive", "size"), ratio=("positive", "mean"), subjects=("subject", "nunique"))
     table["scanner"] = by_site["scanner"].agg(lambda names: "; ".join(sorted(set(names))))
     return table.rename_axis("cluster").reset_index()
+
+
+def read_regions(folder: Path, n: int) -> np.ndarray | None:
+    """Where a stand-in's disease changes each of n images, (n, size, size) bool; None where that is not known.
+
+    Raises
+    ------
+    DataError
+        The file does not fit the images.
+    """
+    path = Path(folder) / "regions.npy"
+    if not path.is_file():
+        return None
+    regions = np.load(path, mmap_mode="r", allow_pickle=False)
+    if len(regions) != n or regions.ndim != 3:
+        raise DataError(f"{path} holds an array of shape {regions.shape}; expected one region for each of {n} images.")
+    return regions
 
 
 def read_slices(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:

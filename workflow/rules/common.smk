@@ -42,11 +42,48 @@ def data_code(wildcards):
 def raw(wildcards):
     """The raw files that a study's data are made from."""
     kind = registry.study(wildcards.study).raw
+    if kind == "volumes":
+        return f"results/slices/{wildcards.study}"
     if kind == "adnimerge" and (datasets := configuration.datasets(config, wildcards.study)):
         return [f"results/raw/adnimerge/{dataset}/ADNIMERGE.csv" for dataset in datasets]
     if kind in ("adnimerge", "own"):
         return config["studies"][wildcards.study]["data"]["path"]
     return f"results/raw/{kind}.json" if kind else []
+
+
+def volumes(wildcards):
+    """The volumes of a study: the user's, or a stand-in."""
+    own = configuration.has_real_data(config, wildcards.study)
+    return config["studies"][wildcards.study]["data"]["path"] if own else f"results/raw/{wildcards.study}"
+
+
+def rejected(wildcards):
+    """The list of slices that a person has rejected."""
+    return config["studies"][wildcards.study]["data"]["rejected"] or []
+
+
+def slice_settings(wildcards):
+    return configuration.slice_settings(config, wildcards.study)
+
+
+def looked_at():
+    """Studies and models whose networks' attention is mapped: on images, and with weights of their own."""
+    studies = [study for study in STUDIES if study in registry.IMAGES]
+    return [(study, model) for study in studies for model in configuration.fit_models(config, study)]
+
+
+def maps(wildcards):
+    """Where the networks of a study on images look."""
+    return there(f"results/saliency/{s}/{model}.npz" for s, model in looked_at() if s == wildcards.study)
+
+
+def slicing_processes(wildcards):
+    """Registration takes long; without it reading is all there is to do."""
+    return 1 if slice_settings(wildcards)["registration"] == "none" else workflow.cores or 1
+
+
+def torch_threads(wildcards):
+    return config["studies"][wildcards.study]["torch_threads"]
 
 
 def can_be_run():
@@ -137,7 +174,10 @@ def there(paths):
 
 def parts(wildcards):
     """Each table's parts from every model of every study."""
-    return {**{table: parts_of(f"{table}.tsv") for table in TABLES}, "univariate": univariates()}
+    found = {**{table: parts_of(f"{table}.tsv") for table in TABLES}, "univariate": univariates()}
+    for table in ("metrics", "cluster_metrics"):
+        found[table] += there(f"results/parts/{study}/{model}/saliency_{table}.tsv" for study, model in looked_at())
+    return found
 
 
 def univariates():

@@ -10,7 +10,7 @@ rule fit:
         "results/timings/fit/{study}/{model}.tsv"
     conda:
         "../envs/armed.yaml"
-    threads: 1
+    threads: torch_threads
     resources:
         mem_mb=2000,
         runtime=60,
@@ -63,7 +63,7 @@ rule predict:
         "results/timings/predict/{study}/{model}.tsv"
     conda:
         "../envs/armed.yaml"
-    threads: 1
+    threads: torch_threads
     resources:
         mem_mb=2000,
         runtime=30,

@@ -4,6 +4,7 @@ rule figures:
         expand("results/{name}.tsv", name=["metrics", "univariate"]),
         boundaries,
         predicted,
+        maps,
         recovered,
         "results/data/{study}.npz",
     output:
