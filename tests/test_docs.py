@@ -224,6 +224,7 @@ class TestTablesOfTheDocuments:
         scored |= {m for metrics in registry.METRICS_OF_KIND.values() for m in metrics}  # of studies of the user's own
         scored |= {"z_accuracy", "adversary_accuracy", "probe_rank"}  # of the prediction job, not of predictions
         scored |= {"slope_recovery", "slope_ratio", "intercept_recovery", "feature_recovery"}  # of the truth
+        scored |= {"localisation"}  # of where the truth is in images
         assert {row[0].strip("`") for row in rows(section(self.RESULTS, "Metrics"))} == scored
 
     def test_variants(self):

@@ -52,6 +52,15 @@ def test_every_table_comes_back_as_it_was_written(name, tmp_path):
     assert {c: str(t) for c, t in back.dtypes.items()} == {c: kinds[k] for c, k in schema.columns.items()}
 
 
+def test_what_image_studies_add_is_in_the_vocabulary(tmp_path):
+    rows = metric_rows(metric="localisation", source="stand-in", note="chance 0.04")
+    results.write("metrics", rows, tmp_path / "metrics.tsv")
+    assert (results.read("metrics", tmp_path / "metrics.tsv")["metric"] == "localisation").all()
+    row = {"study": "spirals_radius", "seed": 0, "fold": 0, "model": "armed", "variant": "main", "threshold": 0.4}
+    results.write("thresholds", pd.DataFrame([row | {"chosen_on": "validation"}]), tmp_path / "thresholds.tsv")
+    assert results.read("thresholds", tmp_path / "thresholds.tsv")["chosen_on"].item() == "validation"
+
+
 @pytest.mark.parametrize("name", list(TABLES))
 def test_tables_without_rows_keep_their_dtypes(name, tmp_path):
     empty = results.empty(name)

@@ -1,15 +1,21 @@
 """Thresholds of trained models: from validation rows alone, or from all rows that are not tested."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from armed.bootstrap import draws_of_model
 from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.splits import Fold, Splits, make_splits
-from armed.jobs.trained import Trained
+from armed.data.study import StudyData
+from armed.jobs.trained import Names, Trained
 from armed.method import Predictions
 from armed.metrics import youden_threshold
+from armed.registry import STUDIES
+from armed.scoring import score
 
 N = 90
 
@@ -76,6 +82,29 @@ def test_half_where_training_diverged_or_validation_has_one_class_or_no_rows(dat
     assert table["chosen_on"].tolist() == ["constant"] * 3 + ["validation"]
     assert table.loc[[0, 1, 2], "threshold"].tolist() == [0.5] * 3
     assert table.loc[3, "threshold"] == youden_threshold(data.y[mixed], values[0, 3][mixed])
+
+
+def test_images_are_predicted_scored_and_drawn_like_tables(data):
+    """Seen part and unseen part of images; the thresholds of validation rows serve both."""
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 256, size=(40, 1, 2, 2), dtype=np.uint8)
+    unseen = ClusteredData(X, np.arange(40) % 2, np.arange(40) // 2 % 12 + 50, sample_id=[f"u{i}" for i in range(40)])
+    folds = make_splits(data, [0, 1], 2, "s", validation_fraction=0.3, test_fraction=0.2)
+    fits = replace(trained(data, folds, outputs(folds)), parts={"seen": data, "unseen": unseen})
+    fits.method.predict = lambda part, rows, **_: Remembers.predict(
+        fits.method, part, rows, new_clusters="error", cluster_inference=None
+    )
+    study = replace(STUDIES["mci_conversion"], partitions=("seen", "unseen", "unseen_population"))
+    names = Names.of(study, {"variants": {"main": {}}}, StudyData({"main": dict(fits.parts)}, pd.DataFrame()))
+    predictions = fits.predictions(study.partitions, names, "main")
+    assert set(predictions["partition"]) == {"seen", "unseen"}, "without a Z-predictor Z = 0 is the same as unseen"
+    thresholds = fits.thresholds("validation").assign(variant="main")
+    scores = score(predictions, study.metrics, thresholds, study=study.id, source="stand-in", model="conventional")
+    assert set(scores.metrics["metric"]) == set(study.metrics) and scores.metrics["value"].notna().all()
+    draws = draws_of_model(
+        predictions, ["auroc", "sensitivity"], study=study.id, model="conventional", draws=20, thresholds=thresholds
+    )
+    assert set(draws["metric"]) == {"auroc", "sensitivity"} and set(draws["partition"]) == {"unseen"}
 
 
 def test_a_constant_threshold_asks_for_no_prediction(data):
