@@ -94,7 +94,7 @@ def pushed():
     """A stack of one network and its adversary, a batch, and the gradients of the main network from the program's step."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = CNN((1, 24, 24), (4, 6, 6, 8), dense=10, dropout=0)
+        net = CNN((1, 24, 24), (4, 6, 6, 8), dense=10, dropout=0, dense_l1=0)
         adversary = armed.Adversary([f"hidden.{i}" for i in range(5)], (12,), (4, 5, 6, 7))
         model = MixedEffects(net, Q, [armed.RandomSlopes("hidden.4")], adversary, input_shape=(1, 24, 24))
         X = torch.rand(1, 12, 1, 24, 24)
