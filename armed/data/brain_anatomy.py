@@ -87,21 +87,24 @@ class Structure:
 
     Parameters
     ----------
+    grid : Grid
+        Of the arrays: a box about the structure, at 1 mm.
     phi : float32 array
         Signed distance to the wall, mm, negative inside, smoothed by 1.2 mm.
     field : tuple of three float32 arrays
         g(phi) grad phi: the motion of a point per mm of wall motion.
-    near : bool array
-        Where the field is.
+    reach : float
+        Signed distance, mm, up to which the field counts.
     deltas, factors : array, shape (m,)
         Wall motion outwards (mm, ascending) and the volume that it gives, as a factor on the template's.
     volume_ml : float
         Of both sides in the template.
     """
 
+    grid: Grid
     phi: np.ndarray
     field: tuple[np.ndarray, np.ndarray, np.ndarray]
-    near: np.ndarray
+    reach: float
     deltas: np.ndarray
     factors: np.ndarray
     volume_ml: float
@@ -110,13 +113,21 @@ class Structure:
         """Wall motion, mm outwards, at which the volume is `factor` times the template's."""
         return float(np.interp(factor, self.factors, self.deltas))
 
-    def move(self, grid: Grid, y: np.ndarray, factor: float) -> None:
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """Signed distance of points (n, 3), mm; beyond the box at least 20."""
+        return self.grid.sample(self.phi, points)
+
+    def near(self, points: np.ndarray) -> np.ndarray:
+        """Whether points (n, 3) are where the field counts."""
+        return self.grid.nearest(self.phi, points) < self.reach
+
+    def move(self, y: np.ndarray, factor: float) -> None:
         """Move places y (n, 3) of the atrophied template to where they come from, in place."""
-        index = np.flatnonzero(grid.nearest(self.near, y))
+        index = np.flatnonzero(self.near(y))
         at, delta = y[index], self.delta(factor)
         steps = max(1, math.ceil(abs(delta) / STEP_MM))
         for _ in range(steps):
-            motion = [grid.sample(part, at) for part in self.field]
+            motion = [self.grid.sample(part, at) for part in self.field]
             at -= np.float32(delta / steps) * np.stack(motion, axis=1)
         y[index] = at
 
@@ -130,8 +141,7 @@ class Template:
     grid : Grid
     t1 : float32 array
         Intensities 0..1; outside of the brain those of the nearest brain voxel.
-    brain, near : bool array
-        Brain mask; places where a structure's field or wall is.
+    brain : bool array
     hippocampi, ventricles : Structure
     calm : float32 array, on the coarse grid
         What the finer warp is multiplied by: 0.3 at the structures, 1 from 20 mm on.
@@ -140,7 +150,6 @@ class Template:
     grid: Grid
     t1: np.ndarray
     brain: np.ndarray
-    near: np.ndarray
     hippocampi: Structure
     ventricles: Structure
     calm: np.ndarray
@@ -171,15 +180,14 @@ def template() -> Template:
     t1, grey, brain = t1[box], grey[box], brain[box] > 0
     nearest = ndimage.distance_transform_edt(~brain, return_distances=False, return_indices=True)
     t1 = np.ascontiguousarray(t1[tuple(nearest)])
-    hippocampi = _structure(_hippocampi(grey, grid), *REACH["hippocampi"], (-3.0, 2.0, 0.5))
-    ventricles = _structure(_ventricles(t1, brain, grid), *REACH["ventricles"], (-3.0, 12.0, 1.0))
-    away = np.minimum(hippocampi.phi, ventricles.phi)
-    near = hippocampi.near | ventricles.near
+    hippocampi = _structure(_hippocampi(grey, grid), grid, *REACH["hippocampi"], (-3.0, 2.0, 0.5))
+    ventricles = _structure(_ventricles(t1, brain, grid), grid, *REACH["ventricles"], (-3.0, 12.0, 1.0))
     coarse = Grid(grid.origin - 8.0, COARSE_MM)
     shape = tuple(int(np.ceil((n + 16) / COARSE_MM)) for n in t1.shape)
-    distance = grid.nearest(away, coarse_points(coarse, shape)).reshape(shape)
+    places = coarse_points(coarse, shape)
+    distance = np.minimum(hippocampi.distance(places), ventricles.distance(places)).reshape(shape)
     calm = np.clip(0.3 + 0.7 * distance / 20.0, 0.3, 1.0).astype(np.float32)
-    return Template(grid, t1, brain, near, hippocampi, ventricles, calm, coarse)
+    return Template(grid, t1, brain, hippocampi, ventricles, calm, coarse)
 
 
 def random_warp(rng: np.random.Generator) -> np.ndarray:
@@ -222,26 +230,31 @@ def atrophy(y: np.ndarray, factors: tuple[float, float]) -> tuple[np.ndarray, np
     """
     known = template()
     moved = y.copy()
-    near = np.flatnonzero(known.grid.nearest(known.near, y))
+    near = np.flatnonzero(near_structures(y))
     at = y[near]
-    known.hippocampi.move(known.grid, at, factors[0])
-    known.ventricles.move(known.grid, at, factors[1])
+    known.hippocampi.move(at, factors[0])
+    known.ventricles.move(at, factors[1])
     moved[near] = at
     t1 = known.grid.sample(known.t1, moved)
-    phi = known.grid.sample(known.hippocampi.phi, at)
+    phi = known.hippocampi.distance(at)
     structure = np.zeros(len(y), dtype=bool)
-    structure[near] = (phi < 0) | (known.grid.sample(known.ventricles.phi, at) < 0)
+    structure[near] = (phi < 0) | (known.ventricles.distance(at) < 0)
     t1[near] += _fluid(known, y[near], phi) * (np.float32(CSF) - t1[near])
     return t1, known.grid.nearest(known.brain, moved), structure
 
 
+def near_structures(y: np.ndarray) -> np.ndarray:
+    """Whether places of `sources` are where atrophy may move anything."""
+    return template().hippocampi.near(y) | template().ventricles.near(y)
+
+
 def _fluid(known: Template, y: np.ndarray, phi: np.ndarray) -> np.ndarray:
     """Share of fluid where a hippocampus was (signed distance at y) and is no more (at the place moved to)."""
-    before = known.grid.sample(known.hippocampi.phi, y)
+    before = known.hippocampi.distance(y)
     vacated = np.clip(np.clip(phi, -0.5, 0.5) - np.clip(before, -0.5, 0.5), 0.0, 1.0)
     index = np.flatnonzero(vacated > 0)
     side = np.zeros_like(vacated)
-    normal = [known.grid.sample(part, y[index]) for part in known.hippocampi.field]
+    normal = [known.hippocampi.grid.sample(part, y[index]) for part in known.hippocampi.field]
     outer = 0.4 + 0.6 * np.sign(y[index, 0]) * normal[0] + 0.8 * normal[2]
     side[index] = np.clip(outer, 0.0, 1.0)
     return (vacated * side).astype(np.float32)
@@ -289,29 +302,25 @@ def _ventricles(t1: np.ndarray, brain: np.ndarray, grid: Grid) -> np.ndarray:
     return np.isin(regions, grid.nearest(regions, seeds))
 
 
-def _structure(inside: np.ndarray, outside_mm: float, inside_mm: float, table: tuple[float, float, float]) -> Structure:
+def _structure(
+    inside: np.ndarray, grid: Grid, outside_mm: float, inside_mm: float, table: tuple[float, float, float]
+) -> Structure:
     """Signed distance, field, and the table of volumes from one wall motion to another in steps."""
-    phi = np.full(inside.shape, 99.0, dtype=np.float32)
-    box = _box(inside, margin=round(2.1 * outside_mm))
-    cut = inside[box]
-    distance = ndimage.distance_transform_edt(~cut) - ndimage.distance_transform_edt(cut)
-    distance = ndimage.gaussian_filter(distance.astype(np.float32) - 0.5 * np.sign(distance).astype(np.float32), 1.2)
-    phi[box] = distance
-    motion = np.where(
-        distance > 0, np.exp(-((distance / outside_mm) ** 2)), np.clip(1 + distance / inside_mm, 0.0, 1.0)
-    ).astype(np.float32)
-    field = []
-    for part in np.gradient(distance):
-        whole = np.zeros(inside.shape, dtype=np.float32)
-        whole[box] = part * motion
-        field.append(whole)
-    deltas, volumes = _volumes(distance, [f[box] for f in field], *table)
+    box = _box(inside, margin=math.ceil(max(22.0, 2.1 * outside_mm)))
+    inside = inside[box]
+    phi = (ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)).astype(np.float32)
+    # Distances are between the middles of voxels; the wall is half a voxel from them.
+    phi = ndimage.gaussian_filter(phi - np.float32(0.5) * np.sign(phi), 1.2)
+    motion = np.where(phi > 0, np.exp(-((phi / outside_mm) ** 2)), np.clip(1 + phi / inside_mm, 0.0, 1.0))
+    field = tuple((part * motion).astype(np.float32) for part in np.gradient(phi))
+    deltas, volumes = _volumes(phi, field, *table)
     here = float(np.interp(0.0, deltas, volumes))
-    return Structure(phi, tuple(field), phi < 2.0 * outside_mm, deltas, volumes / here, here / 1000)
+    origin = grid.origin + np.array([part.start for part in box], dtype=np.float32)
+    return Structure(Grid(origin, 1.0), phi, field, 2.0 * outside_mm, deltas, volumes / here, here / 1000)
 
 
 def _volumes(
-    phi: np.ndarray, field: list[np.ndarray], least: float, most: float, step: float
+    phi: np.ndarray, field: tuple[np.ndarray, ...], least: float, most: float, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Wall motions (mm, ascending) and the volumes (mm^3) they give; a voxel that a wall crosses counts in part."""
     start = np.array(np.nonzero(phi < most + 2.0), dtype=np.float32)

@@ -141,7 +141,7 @@ def make_volume(
     y = anatomy.sources(points, warp)
     t1, brain, structure = anatomy.atrophy(y, (session.hippocampi, session.ventricles))
     changed = np.zeros(len(y), dtype=bool)
-    near = np.flatnonzero(brain & anatomy.template().grid.nearest(anatomy.template().near, y))
+    near = np.flatnonzero(brain & anatomy.near_structures(y))
     other, _, other_structure = anatomy.atrophy(y[near], other_diagnosis(session, subject.diagnosis))
     changed[near] = (np.abs(other - t1[near]) > anatomy.MATERIAL) | structure[near] | other_structure
 
