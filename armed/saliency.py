@@ -33,6 +33,7 @@ def grad_cam(
     *,
     target: int = 1,
     signed: bool = False,
+    pooled: bool = True,
     rows_at_once: int = 64,
 ) -> np.ndarray:
     """Grad-CAM of each image, in evaluation mode; the module's mode, gradients and hooks are as before afterwards.
@@ -55,6 +56,10 @@ def grad_cam(
         Class whose logit is looked at. Of binary logits, 1 or 0: the logit or its negative.
     signed : bool
         Leave the ReLU out: positions that speak against the class are then negative.
+    pooled : bool
+        False: alpha_c is the gradient of each position instead of their mean (HiResCAM: Draelos & Carin, arXiv 2011.08891).
+        Grad-CAM takes it that a channel means the same wherever it is; of a network whose dense layer reads the map position
+        by position, as the paper's does, it tells less of places.
     rows_at_once : int
         Images in one pass; bounds memory.
 
@@ -88,7 +93,8 @@ def grad_cam(
                 gradients = torch.autograd.grad(score.sum(), activations, allow_unused=True, materialize_grads=True)
             with torch.no_grad():
                 pairs = zip(activations, gradients, strict=True)
-                small = sum((A * g.mean((2, 3), keepdim=True)).sum(1, keepdim=True) for A, g in pairs)
+                weighted = (A * (g.mean((2, 3), keepdim=True) if pooled else g) for A, g in pairs)
+                small = sum(w.sum(1, keepdim=True) for w in weighted)
                 maps.append(_finished(small if signed else F.relu(small), X.shape[2:]).cpu())
             calls.clear()
     return torch.cat(maps).numpy().astype(np.float32)

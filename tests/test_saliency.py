@@ -87,6 +87,18 @@ class TestGradCAM:
         found = grad_cam(model, images, torch.ones(5, dtype=torch.long), "hidden.1", signed=True)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
+    def test_not_pooled_each_position_has_its_own_gradient(self, images):
+        model = wrapped(effects=[RandomSlopes(on="hidden.1", init_scale=1.0)])
+        height, width = SIZE[0] - 2, SIZE[1] - 2
+        slopes = model.effects[0].loc.detach()[1, :, 0].view(3, height, width)
+        with torch.no_grad():
+            A = model.net.hidden[:2](images)
+            weights = torch.tensor(WEIGHTS)[:, None, None] / (height * width) + slopes
+            big = F.interpolate((A * weights).sum(1, keepdim=True).relu(), SIZE, mode="bilinear")[:, 0]
+        expected = (big / big.sum((1, 2), keepdim=True)).numpy()
+        found = grad_cam(model, images, torch.ones(5, dtype=torch.long), "hidden.1", pooled=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
     def test_mixed_is_fixed_for_the_population_and_with_an_intercept_alone(self, images):
         model = wrapped()
         fixed = grad_cam(model, images, [0, 1, 2, 0, 1], "hidden.1", "fixed")
