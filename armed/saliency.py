@@ -48,8 +48,8 @@ def grad_cam(
         Ids (n,), -1 = population, or Z (n, q); None = population for all.
     layer : str
         Name of a module of the wrapped network ``module.net`` (of `module` itself where it wraps none), as `named_modules`
-        gives it, whose output is (n, c, h, w). Where it is called several times in a pass, all calls that reach the output
-        count.
+        gives it, whose output is (n, c, h, w); of a block (`nn.Sequential`) its last layer is looked at. Where it is called
+        several times in a pass, all calls that reach the output count.
     output : {"fixed", "mixed"}
         Whose logit.
     target : int
@@ -193,15 +193,20 @@ def _tapped(module: nn.Module, layer: str) -> Iterator[list]:
         )
     calls: list = []
 
-    def tap(tapped: nn.Module, inputs: tuple, output: object) -> Tensor | None:
+    def tap(of_layer: nn.Module, inputs: tuple, output: object) -> Tensor | None:
         if not isinstance(output, Tensor):
             calls.append(output)
             return None
         calls.append(output.detach().requires_grad_())
         return calls[-1].clone()  # later layers may change it in place
 
+    tapped = layers[layer]
+    while type(tapped) is nn.Sequential and len(tapped):
+        tapped = tapped[
+            -1
+        ]  # its output is the block's, and it is called even where a network goes through blocks by layer
     # Before the wrapper's own hooks, which hand the layer's output to random slopes: these shall see the one tapped.
-    handle = layers[layer].register_forward_hook(tap, prepend=True)
+    handle = tapped.register_forward_hook(tap, prepend=True)
     try:
         yield calls
     finally:

@@ -159,6 +159,27 @@ class TestGradCAM:
             found = grad_cam(model, images, ids, "hidden.1", output)
             np.testing.assert_allclose(found, by_hand(model, X, weights), rtol=1e-4, atol=1e-7)
 
+    def test_a_block_is_looked_at_where_a_network_goes_through_it_layer_by_layer(self, images):
+        class Blocks(Pooled):
+            def __init__(self, whole: bool) -> None:
+                super().__init__()
+                self.hidden = nn.Sequential(self.hidden[:2], *self.hidden[2:])
+                self.whole = whole
+
+            def forward(self, X):
+                block, *rest = self.hidden
+                h = block(X) if self.whole else block[1](block[0](X))
+                for layer in rest:
+                    h = layer(h)
+                return self.output(h)
+
+        found = []
+        for whole in (True, False):
+            torch.manual_seed(0)
+            model = MixedEffects(Blocks(whole), N_CLUSTERS, [RandomIntercept()], input_shape=(1, *SIZE))
+            found.append(grad_cam(model, images, None, "hidden.0"))
+        assert np.array_equal(*found) and np.array_equal(found[0], grad_cam(wrapped(), images, None, "hidden.1"))
+
     @pytest.mark.parametrize("mode", [True, False])
     def test_leaves_the_module_as_it_was(self, images, mode):
         model = wrapped().train(mode)

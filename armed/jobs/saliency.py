@@ -8,7 +8,8 @@ Both outputs are looked at for class 1, whatever a sample's label. Decided befor
   note counts such samples.
 - *Which maps*: Grad-CAM tells little of places in a network whose dense layer reads the map position by position, as the
   paper's does. Such a network, trained on made-up images with a change at one place and nothing else to go by, and always
-  right, scored 1.1 to 1.4 times chance with Grad-CAM (blocks 1 to 3), 2.5 to 5.6 times with HiResCAM.
+  right, scored 1.1 to 1.4 times chance with Grad-CAM (blocks 1 to 3 before pooling), 2.5 to 5.6
+  times with HiResCAM.
 - *Maps that are kept* are Grad-CAM's, as in the paper, of the first seed and fold: in order of `sample_id` the first samples of
   the first so many test subjects of each label.
 """
@@ -76,8 +77,7 @@ def saliency(
         Files to write: tables ``metrics`` and ``cluster_metrics``, and ``maps`` (npz; see `kept_maps`).
     layer : str
         Layer of the network whose maps are kept; see `armed.saliency.grad_cam`. Not stated in the paper; the deeper, the more
-        it knows of the class and the less of the place. A layer inside a block, such as ``hidden.3.activation``, is called in
-        all networks; a whole block is not in those that add something between its layers.
+        it knows of the class and the less of the place.
     subjects : int
         Of each label, whose maps are kept.
     score : {"grad_cam", "hires_cam"}
