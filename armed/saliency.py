@@ -33,6 +33,7 @@ def grad_cam(
     *,
     target: int = 1,
     signed: bool = False,
+    pooled: bool = True,
     rows_at_once: int = 64,
 ) -> np.ndarray:
     """Grad-CAM of each image, in evaluation mode; the module's mode, gradients and hooks are as before afterwards.
@@ -47,14 +48,18 @@ def grad_cam(
         Ids (n,), -1 = population, or Z (n, q); None = population for all.
     layer : str
         Name of a module of the wrapped network ``module.net`` (of `module` itself where it wraps none), as `named_modules`
-        gives it, whose output is (n, c, h, w). Where it is called several times in a pass, all calls that reach the output
-        count.
+        gives it, whose output is (n, c, h, w); of a block (`nn.Sequential`) its last layer is looked at. Where it is called
+        several times in a pass, all calls that reach the output count.
     output : {"fixed", "mixed"}
         Whose logit.
     target : int
         Class whose logit is looked at. Of binary logits, 1 or 0: the logit or its negative.
     signed : bool
         Leave the ReLU out: positions that speak against the class are then negative.
+    pooled : bool
+        False: alpha_c is the gradient of each position instead of their mean (HiResCAM: Draelos & Carin, arXiv 2011.08891).
+        Grad-CAM takes it that a channel means the same wherever it is; of a network whose dense layer reads the map position
+        by position, as the paper's does, it tells less of places.
     rows_at_once : int
         Images in one pass; bounds memory.
 
@@ -88,7 +93,8 @@ def grad_cam(
                 gradients = torch.autograd.grad(score.sum(), activations, allow_unused=True, materialize_grads=True)
             with torch.no_grad():
                 pairs = zip(activations, gradients, strict=True)
-                small = sum((A * g.mean((2, 3), keepdim=True)).sum(1, keepdim=True) for A, g in pairs)
+                weighted = (A * (g.mean((2, 3), keepdim=True) if pooled else g) for A, g in pairs)
+                small = sum(w.sum(1, keepdim=True) for w in weighted)
                 maps.append(_finished(small if signed else F.relu(small), X.shape[2:]).cpu())
             calls.clear()
     return torch.cat(maps).numpy().astype(np.float32)
@@ -187,15 +193,20 @@ def _tapped(module: nn.Module, layer: str) -> Iterator[list]:
         )
     calls: list = []
 
-    def tap(tapped: nn.Module, inputs: tuple, output: object) -> Tensor | None:
+    def tap(of_layer: nn.Module, inputs: tuple, output: object) -> Tensor | None:
         if not isinstance(output, Tensor):
             calls.append(output)
             return None
         calls.append(output.detach().requires_grad_())
         return calls[-1].clone()  # later layers may change it in place
 
+    tapped = layers[layer]
+    while type(tapped) is nn.Sequential and len(tapped):
+        tapped = tapped[
+            -1
+        ]  # its output is the block's, and it is called even where a network goes through blocks by layer
     # Before the wrapper's own hooks, which hand the layer's output to random slopes: these shall see the one tapped.
-    handle = layers[layer].register_forward_hook(tap, prepend=True)
+    handle = tapped.register_forward_hook(tap, prepend=True)
     try:
         yield calls
     finally:

@@ -21,6 +21,7 @@ SITES = ("site 0", "site 1", "site 2", "site 3", "site 4")
 SCANNERS = ("GE Signa", "GE Discovery; GE Signa", "SIEMENS TrioTim", "Philips Achieva", "GE Signa")
 MODELS = ("conventional", "mldg", "armed", "armed_no_adversary")
 CHANCE = {"seen": 0.08, "unseen": 0.1}
+SETTINGS = {"layer": "hidden.3.activation", "subjects": 2, "score": "hires_cam", "score_layer": "hidden.2.activation"}
 NEW = ["saliency", "saliency_models", "localisation"]
 
 
@@ -52,7 +53,7 @@ def config():
     """The configuration with one study as if it were on images."""
     config = clinical_config()
     config["run"] |= {"studies": [MCI, MCI_PROBES], "models": list(MODELS)}
-    config["studies"][MCI]["saliency"] = {"layer": "hidden.3.activation", "subjects": 2}
+    config["studies"][MCI]["saliency"] = dict(SETTINGS)
     return config
 
 
@@ -111,13 +112,14 @@ class TestCatalogue:
         real = tmp_path / "ADNIMERGE.csv"
         real.write_text("")
         config["studies"][MCI]["data"]["path"] = str(real)
-        config["studies"][MCI]["saliency"] = {"layer": "hidden.0", "subjects": 2}
+        config["studies"][MCI]["saliency"] = {**SETTINGS, "layer": "hidden.0"}
         found = {s.kind: s.caption for s in figures(MCI, config)}
         assert "saliency" in found and "localisation" not in found
         assert "hidden.0" in found["saliency"] and "stand-in" not in found["saliency"]
 
     def test_captions_follow_the_settings(self, config):
-        assert all("hidden.3.activation" in spec(kind, config).caption for kind in NEW)
+        assert all("Grad-CAM at layer hidden.3.activation" in spec(kind, config).caption for kind in NEW[:2])
+        assert "HiResCAM at layer hidden.2.activation" in spec("localisation", config).caption
         assert "3 seeds x 2 folds" in spec("localisation", config).caption
 
 

@@ -87,6 +87,18 @@ class TestGradCAM:
         found = grad_cam(model, images, torch.ones(5, dtype=torch.long), "hidden.1", signed=True)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
+    def test_not_pooled_each_position_has_its_own_gradient(self, images):
+        model = wrapped(effects=[RandomSlopes(on="hidden.1", init_scale=1.0)])
+        height, width = SIZE[0] - 2, SIZE[1] - 2
+        slopes = model.effects[0].loc.detach()[1, :, 0].view(3, height, width)
+        with torch.no_grad():
+            A = model.net.hidden[:2](images)
+            weights = torch.tensor(WEIGHTS)[:, None, None] / (height * width) + slopes
+            big = F.interpolate((A * weights).sum(1, keepdim=True).relu(), SIZE, mode="bilinear")[:, 0]
+        expected = (big / big.sum((1, 2), keepdim=True)).numpy()
+        found = grad_cam(model, images, torch.ones(5, dtype=torch.long), "hidden.1", pooled=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
     def test_mixed_is_fixed_for_the_population_and_with_an_intercept_alone(self, images):
         model = wrapped()
         fixed = grad_cam(model, images, [0, 1, 2, 0, 1], "hidden.1", "fixed")
@@ -146,6 +158,27 @@ class TestGradCAM:
         for output, X in (("fixed", images), ("mixed", shifted)):
             found = grad_cam(model, images, ids, "hidden.1", output)
             np.testing.assert_allclose(found, by_hand(model, X, weights), rtol=1e-4, atol=1e-7)
+
+    def test_a_block_is_looked_at_where_a_network_goes_through_it_layer_by_layer(self, images):
+        class Blocks(Pooled):
+            def __init__(self, whole: bool) -> None:
+                super().__init__()
+                self.hidden = nn.Sequential(self.hidden[:2], *self.hidden[2:])
+                self.whole = whole
+
+            def forward(self, X):
+                block, *rest = self.hidden
+                h = block(X) if self.whole else block[1](block[0](X))
+                for layer in rest:
+                    h = layer(h)
+                return self.output(h)
+
+        found = []
+        for whole in (True, False):
+            torch.manual_seed(0)
+            model = MixedEffects(Blocks(whole), N_CLUSTERS, [RandomIntercept()], input_shape=(1, *SIZE))
+            found.append(grad_cam(model, images, None, "hidden.0"))
+        assert np.array_equal(*found) and np.array_equal(found[0], grad_cam(wrapped(), images, None, "hidden.1"))
 
     @pytest.mark.parametrize("mode", [True, False])
     def test_leaves_the_module_as_it_was(self, images, mode):

@@ -285,9 +285,16 @@ def _outline(is_stand_in: bool) -> str:
     return " The outline is the region that the generator of the stand-in changes by disease." if is_stand_in else ""
 
 
+def _score(block: Mapping) -> str:
+    settings = block["saliency"]
+    if settings["score"] == "grad_cam":
+        return f"Grad-CAM at layer {settings['score_layer']}"
+    return f"HiResCAM at layer {settings['score_layer']}: Grad-CAM with the gradient of each position instead of their mean"
+
+
 def _localisation(study: str, block: Mapping) -> str:
     return (
-        f"Share of each map (Grad-CAM at layer {block['saliency']['layer']}, mixed effects) inside the region that the "
+        f"Share of each map ({_score(block)}, mixed effects) inside the region that the "
         f"generator of the stand-in changes by disease, mean over images of class 1; {_runs(block, study)}. Chance is what a "
         "map that is even over the brain would have. Maps are coarse, so that even a perfect one spills over the region's "
         "border: compare models with one another and with chance, not with 1. Images whose map is empty are left out; the "

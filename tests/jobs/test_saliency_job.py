@@ -13,7 +13,7 @@ from torch import nn
 from armed import registry, results
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
-from armed.errors import LayerNotFoundError
+from armed.errors import ConfigError, LayerNotFoundError
 from armed.jobs import saliency as job
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.models import MixedEffects
@@ -108,12 +108,12 @@ def study(monkeypatch, tmp_path):
     return data
 
 
-def run(tmp_path, *, inference: bool = True, layer: str = "hidden.1"):
+def run(tmp_path, *, inference: bool = True, layer: str = "hidden.1", score: str = "grad_cam"):
     settings = {"study": STUDY, "model": MODEL, "variants": {"main": {}}}
     out = {name: tmp_path / f"{name}.out" for name in ("metrics", "cluster_metrics", "maps")}
     given = tmp_path / "inference" if inference else None
     paths = (tmp_path / "data.npz", tmp_path / "splits.parquet", tmp_path / "run", given)
-    job.saliency(settings, "stand-in", *paths, out, layer=layer, subjects=1)
+    job.saliency(settings, "stand-in", *paths, out, layer="hidden.1", subjects=1, score=score, score_layer=layer)
     tables = {name: results.read(name, out[name]) for name in ("metrics", "cluster_metrics")}
     with np.load(out["maps"], allow_pickle=False) as file:
         return tables, dict(file)
@@ -135,7 +135,7 @@ class TestScores:
         assert np.isnan(by_site.loc["b", "value"]) and "no sample" in by_site.loc["b", "note"]
         row = tables["metrics"].query("partition == 'seen' and fold == 0").iloc[0]
         assert row["value"] == pytest.approx((1 + at_site_c()) / 2, abs=1e-6) and row["n"] == 6
-        assert row["note"] == "chance 0.0833; 3 of 9 samples have no map or no region"
+        assert row["note"] == "chance 0.0833; Grad-CAM; 3 of 9 samples have no map or no region"
         assert set(tables["metrics"]["fold"]) == {0, 1} and set(tables["metrics"]["model"]) == {MODEL}
 
     def test_unseen_by_inferred_z_and_for_the_population(self, study, tmp_path):
@@ -162,6 +162,14 @@ class TestScores:
         tables, maps = run(tmp_path)
         assert not len(tables["metrics"]) and not len(tables["cluster_metrics"]) and "region" not in maps
         assert maps["mixed"].shape == (2, 3, *SIZE)
+
+    def test_which_maps_are_scored(self, study, tmp_path):
+        """Of a network that pools over positions both are the same."""
+        one, other = (run(tmp_path, score=score)[0]["metrics"] for score in ("grad_cam", "hires_cam"))
+        np.testing.assert_allclose(one["value"], other["value"], rtol=1e-5)
+        assert other["note"].str.contains("HiResCAM").sum() == other["value"].notna().sum()
+        with pytest.raises(ConfigError, match=r"Did you mean 'hires_cam'"):
+            run(tmp_path, score="hirescam")
 
     def test_a_wrong_layer_is_named(self, study, tmp_path):
         with pytest.raises(LayerNotFoundError, match=r"hidden.7"):
