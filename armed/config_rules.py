@@ -67,12 +67,6 @@ def _selection(config: dict) -> Iterator[str]:
     studies, models = config["run"]["studies"], config["run"]["models"]
     for model in models:
         entry = registry.MODELS[model]
-        # Not where only the kind of a study's labels leaves it out: the default list is for studies of every kind.
-        if not any(_listed(study) in entry.studies for study in studies):
-            having = [study for study in entry.studies if study != registry.OWN]
-            yield (
-                f"run.models selects '{model}', but no study in run.studies has it: one of {', '.join(having)} was expected."
-            )
         if entry.weights_from and entry.weights_from not in models:
             yield (
                 f"run.models selects '{model}', but '{entry.weights_from}', whose trained weights it uses, was "
