@@ -91,7 +91,9 @@ class Tree:
             self.put(name, image(noise=number) if volume is None else volume)
         return name
 
-    def put(self, name: str, volume: nib.Nifti1Image, kind: str = "T1w", below: str = "", suffix: str = ".nii.gz") -> Path:
+    def put(
+        self, name: str, volume: nib.Nifti1Image, kind: str = "T1w", below: str = "", suffix: str = ".nii.gz"
+    ) -> Path:
         subject, session = name.split("_")
         path = self.root / below / subject / session / "anat" / f"{name}_{kind}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """A BIDS-like tree of brain volumes with its table of sessions: read, and checked before anything is made of it.
 
 The tree holds ``subjects.tsv`` (one row a session) and skull-stripped T1-weighted volumes (background 0)
-``sub-<subject>/ses-<session>/anat/sub-<subject>_ses-<session>_T1w.nii.gz`` (or ``.nii``). A stand-in has ``truth.json`` beside the table, and in
-``derivatives/regions`` a mask for each volume, on its grid, of where disease changes the image.
+``sub-<subject>/ses-<session>/anat/sub-<subject>_ses-<session>_T1w.nii.gz`` (or ``.nii``). A stand-in has
+``truth.json`` beside the table, and in ``derivatives/regions`` a mask for each volume, on its grid, of where
+disease changes the image.
 """
 
 from __future__ import annotations

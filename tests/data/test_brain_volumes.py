@@ -55,7 +55,10 @@ class TestTree:
         assert table["sample_id"].tolist() == ["sub-007_ses-m12", "sub-ab_ses-1"]
         assert table["subject"].tolist() == ["007", "ab"] and table["session"].tolist() == ["m12", "1"]
         assert table["age"].tolist() == pytest.approx([71.5, np.nan], nan_ok=True)
-        assert table["path"].tolist() == [str(tree.path("sub-007_ses-m12")), str(tree.path("sub-ab_ses-1").with_suffix(""))]
+        assert table["path"].tolist() == [
+            str(tree.path("sub-007_ses-m12")),
+            str(tree.path("sub-ab_ses-1").with_suffix("")),
+        ]
         assert not table["rejected"].any() and not found.has_regions and not found.is_stand_in
 
     def test_stand_in_with_regions(self, tree):
@@ -105,7 +108,7 @@ class TestTree:
 
     def test_missing_columns(self, tree):
         tree.rows = [{"subject": "1", "session": "1", "sites": "a", "diagnosis": "AD", "scanner": "GE"}]
-        with pytest.raises(DataError, match="no column 'site'. Did you mean 'sites'?"):
+        with pytest.raises(DataError, match=r"no column 'site'\. Did you mean 'sites'\?"):
             read_tree(tree.write())
 
     @pytest.mark.parametrize("made", [True, False])
@@ -184,7 +187,7 @@ class TestLoad:
         path = tree.put("sub-1_ses-1", trees.image(noise=0))
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UnreadableVolumeError, match="sub-1_ses-1_T1w.nii.gz cannot be read"):
+        with pytest.raises(UnreadableVolumeError, match=r"sub-1_ses-1_T1w\.nii\.gz cannot be read"):
             load(path)
 
     def test_damaged(self, tree):

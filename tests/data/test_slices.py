@@ -17,11 +17,7 @@ from armed.data.slices import HIPPOCAMPUS, MARGIN, cut
 from armed.errors import DataError
 
 SIZE = 64
-ORIENTATIONS = [
-    "".join(codes)
-    for order in permutations(("RL", "AP", "SI"))
-    for codes in product(*order)
-]
+ORIENTATIONS = ["".join(codes) for order in permutations(("RL", "AP", "SI")) for codes in product(*order)]
 
 
 def pair(codes="RAS", mm=(4.0, 4.0, 4.0), turned=None, to_mni=None):
@@ -104,7 +100,9 @@ class TestImage:
         image = trees.image("RAS", (3.0, 4.0, 3.0), noise=1)
         expected = cut(image, to_mni=None, size=SIZE)
         for codes in ORIENTATIONS[::5]:
-            ornt = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes))
+            ornt = nib.orientations.ornt_transform(
+                nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)
+            )
             found = cut(image.as_reoriented(ornt), to_mni=None, size=SIZE)
             np.testing.assert_array_equal(found.image, expected.image)
             assert found.statistics == pytest.approx(expected.statistics, rel=1e-4)
@@ -181,7 +179,8 @@ class TestRegion:
 
 class TestWrongPlace:
     @pytest.mark.parametrize(
-        ("shift", "told"), [((300, 0, 0), "outside the volume"), ((0, 0, 50), "beside the brain"), ((0, 104, 0), "empty")]
+        ("shift", "told"),
+        [((300, 0, 0), "outside the volume"), ((0, 0, 50), "beside the brain"), ((0, 104, 0), "empty")],
     )
     def test_the_point_must_lie_in_the_brain(self, shift, told):
         image = trees.image()
@@ -206,7 +205,9 @@ class TestStatistics:
         found = slice_statistics(values, brain, (1.0, 2.0))
         inside = values[brain]
         assert found["mean"] == pytest.approx(inside.mean()) and found["sd"] == pytest.approx(inside.std())
-        assert found["contrast"] == pytest.approx((np.percentile(inside, 98) - np.percentile(inside, 2)) / inside.mean())
+        assert found["contrast"] == pytest.approx(
+            (np.percentile(inside, 98) - np.percentile(inside, 2)) / inside.mean()
+        )
         assert found["sharpness"] == pytest.approx(1.5 / inside.mean(), rel=1e-5)
         assert np.isnan(found["snr"])  # a plane has no noise
 
