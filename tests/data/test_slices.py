@@ -86,6 +86,13 @@ class TestMark:
         to_mni[:3, 3] = shift
         check_mark(*pair("LPS", (3.0, 3.0, 3.0), to_mni=to_mni), to_mni=to_mni)
 
+    @pytest.mark.parametrize("codes", ["RAS", "LPI", "SAL"])
+    def test_shifted_space(self, codes):
+        to_mni = np.diag([1.1, 0.9, 1.0, 1.0])
+        to_mni[:3, 3] = (20, -30, 40)
+        place = check_mark(*pair(codes, to_mni=to_mni), to_mni=to_mni)
+        assert abs(place[0] - expected_place()[0]) < 4  # the height, not stretched, still fills the square
+
     def test_other_planes_do_not_show_it(self):
         plain, marked = pair()
         values = np.roll(marked.get_fdata(dtype=np.float32), 1, axis=1)
