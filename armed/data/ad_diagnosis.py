@@ -14,6 +14,7 @@ from armed.errors import DataError, Problems, did_you_mean, listed
 
 POSITIVE = "AD"
 DIAGNOSES = ("AD", "CN")
+"""Alzheimer's dementia, cognitively normal."""
 LEAST_SUBJECTS = 2
 """Subjects of one diagnosis at one site, at least (PROTOCOL: cells of one subject are left out)."""
 TEXT_COLUMNS = ("sample_id", "subject", "session", "site", "diagnosis", "scanner", "sex", "status", "reason")

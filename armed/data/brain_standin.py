@@ -14,15 +14,14 @@ import gzip
 import json
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -170,8 +169,8 @@ def _mapped(make, work: list, processes: int) -> Iterator:
         with threadpool_limits(1):
             yield from map(make, work)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=threadpool_limits, initargs=(1,)) as pool:
-        yield from pool.map(make, work)
+    with parallel_config("loky", inner_max_num_threads=1):
+        yield from Parallel(processes, return_as="generator")(delayed(make)(item) for item in work)
 
 
 def _write_subject(

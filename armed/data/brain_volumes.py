@@ -1,8 +1,9 @@
 """A BIDS-like tree of brain volumes with its table of sessions: read, and checked before anything is made of it.
 
 The tree holds ``subjects.tsv`` (one row a session) and skull-stripped T1-weighted volumes (background 0)
-``sub-<subject>/ses-<session>/anat/sub-<subject>_ses-<session>_T1w.nii.gz`` (or ``.nii``). A stand-in has ``truth.json`` beside the table, and in
-``derivatives/regions`` a mask for each volume, on its grid, of where disease changes the image.
+``sub-<subject>/ses-<session>/anat/sub-<subject>_ses-<session>_T1w.nii.gz`` (or ``.nii``). A stand-in has
+``truth.json`` beside the table, and in ``derivatives/regions`` a mask for each volume, on its grid, of where
+disease changes the image.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from armed.data import csv_table
+from armed.data.ad_diagnosis import DIAGNOSES
 from armed.data.csv_table import CsvTable
 from armed.data.study import Remarks
 from armed.errors import DataError, Problems, did_you_mean, listed
@@ -28,7 +30,6 @@ TABLE = "subjects.tsv"
 TRUTH = "truth.json"
 REGIONS = Path("derivatives", "regions")
 SUFFIXES = (".nii.gz", ".nii")
-DIAGNOSES = ("AD", "CN")
 REQUIRED = ("subject", "session", "site", "diagnosis", "scanner")
 OPTIONAL = ("age", "sex")
 COLUMNS = ("sample_id", *REQUIRED, *OPTIONAL, "path", "region", "rejected")
@@ -105,6 +106,8 @@ def read_tree(root: Path, rejected: Collection[str] = frozenset(), problems: Pro
     table = csv_table.read(root / TABLE, REQUIRED, found, remarks) if _is_there(root, found) else None
     rows = pd.DataFrame(columns=list(COLUMNS))
     if table is not None and set(REQUIRED) <= set(table.cells):
+        if table.separator == "\t":  # as it should be here, so nothing was repaired
+            remarks.found = [remark for remark in remarks.found if remark[0] != "separator"]
         _check_cells(table, found)
         rows = _rows(table, found)
         rows["rejected"] = rows["sample_id"].isin(list(rejected))

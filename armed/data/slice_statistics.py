@@ -21,7 +21,9 @@ STATISTICS = {
 """What each statistic is."""
 FAR = 3.5
 """Robust z-score from which on a slice is far from its site (Iglewicz and Hoaglin, 1993)."""
-FEW = 5
+LEAST_SPREAD = 0.03
+"""Spread of a statistic within a site, over its median, that is taken at least."""
+FEW = 8
 """In smaller sites no slice can be called far from the others."""
 
 # A Laplacian that sees neither planes nor straight edges; its response to white noise of s.d. 1 has s.d. 6
@@ -121,8 +123,8 @@ def far_from_site(slices: pd.DataFrame) -> pd.Series:
         values = of_site[list(STATISTICS)].astype(float)
         median = values.median()
         spread = _MAD_TO_SD * (values - median).abs().median()
-        # Where all but a few are equal, the smallest difference is no sign of anything.
-        spread = np.maximum(spread, 0.01 * median.abs())
+        # Where most are nearly equal, a small difference is no sign of anything.
+        spread = np.maximum(spread, LEAST_SPREAD * median.abs())
         is_far = (values - median).abs() > FAR * spread
         for row in is_far.index[is_far.any(axis=1)]:
             names = is_far.columns[is_far.loc[row]]

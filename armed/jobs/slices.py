@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from armed.data.ad_diagnosis import included, seen_sites
-from armed.data.brain_volumes import DIAGNOSES, VolumeTree, read_rejected, read_tree
+from armed.data.ad_diagnosis import DIAGNOSES, included, seen_sites
+from armed.data.brain_volumes import VolumeTree, read_rejected, read_tree
 from armed.data.slice_statistics import STATISTICS, by_site
 from armed.data.study import Remarks
 from armed.errors import DataError, Problems, did_you_mean, listed

@@ -143,7 +143,9 @@ def _slices(slices: pd.DataFrame, site: str) -> pd.DataFrame:
 
 
 def _short(value: float) -> str:
-    return number(value) if pd.isna(value) else f"{value:.3g}".replace("-", "−")
+    if pd.isna(value) or abs(value) >= 100:
+        return number(value, 0)
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _file_name(site: str, taken: set[str]) -> str:

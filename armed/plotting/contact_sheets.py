@@ -11,8 +11,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS = 8
+COLUMNS = 6  # of slices of 192 pixels: a page's width
 GAP = 8  # pixels between tiles
+LINE = 15  # pixels from one line of text to the next
 TICK = 6  # length of the marks at the edge of a tile
 LEAST_TILE = 128  # pixels; smaller slices are shown larger by a whole factor
 _BACKGROUND, _TEXT, _MARKED, _QUIET = 0, 235, 255, 150
@@ -61,15 +62,16 @@ def contact_sheet(title: str, subtitle: str, tiles: Sequence[Tile], columns: int
     size = len(tiles[0].image)
     scale = -(-LEAST_TILE // size)
     side, font = size * scale, _font(11)
-    captions = [(_wrapped(tile.caption, font, side), tile.note) for tile in tiles]
+    captions = [(_wrapped(tile.caption, font, side, "_"), tile.note) for tile in tiles]
     lines = max(text.count("\n") + 1 for text, _ in captions)
     columns = min(columns, len(tiles))
-    below, head = 15 * (lines + 1) + 4, 54
     width = max(columns * (side + GAP) + GAP, 420)
+    subtitle = _wrapped(subtitle, font, width - 2 * GAP, " ")
+    below, head = LINE * (lines + 1) + 4, 39 + LINE * (subtitle.count("\n") + 1)
     sheet = Image.new("L", (width, head + -(-len(tiles) // columns) * (side + below + GAP)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 6), title, fill=_MARKED, font=_font(16, bold=True))
-    draw.text((GAP, 30), subtitle, fill=_QUIET, font=font)
+    draw.multiline_text((GAP, 30), subtitle, fill=_QUIET, font=font, spacing=3)
     for i, (tile, (caption, note)) in enumerate(zip(tiles, captions, strict=True)):
         row, column = divmod(i, columns)
         x, y = GAP + column * (side + GAP), head + row * (side + below + GAP)
@@ -78,7 +80,7 @@ def contact_sheet(title: str, subtitle: str, tiles: Sequence[Tile], columns: int
         if tile.marked:
             draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), outline=_MARKED, width=2)
         draw.multiline_text((x, y + side + 3), caption, fill=_TEXT, font=font, spacing=3)
-        draw.text((x, y + side + 3 + 15 * (caption.count("\n") + 1)), note, fill=_QUIET, font=font)
+        draw.text((x, y + side + 3 + LINE * (caption.count("\n") + 1)), note, fill=_QUIET, font=font)
     return sheet
 
 
@@ -89,10 +91,10 @@ def _ticks(draw: ImageDraw.ImageDraw, x: int, y: int, side: int, point: Sequence
     draw.line((x + column, y + side - 1 - TICK, x + column, y + side - 1), fill=_MARKED)
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Break a text at underscores, and where that is not enough anywhere, into lines of at most `width` pixels."""
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, at: str) -> str:
+    """Break a text behind `at`, and where that is not enough anywhere, into lines of at most `width` pixels."""
     lines = [""]
-    for part in text.replace("_", "_\0").split("\0"):
+    for part in text.replace(at, f"{at}\0").split("\0"):
         if font.getlength(lines[-1] + part) <= width:
             lines[-1] += part
             continue

@@ -59,6 +59,7 @@ class TestTree:
             str(tree.path("sub-007_ses-m12")),
             str(tree.path("sub-ab_ses-1").with_suffix("")),
         ]
+        assert not found.remarks.found  # tabs are as it should be
         assert not table["rejected"].any() and not found.has_regions and not found.is_stand_in
 
     def test_stand_in_with_regions(self, tree):

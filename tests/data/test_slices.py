@@ -86,6 +86,13 @@ class TestMark:
         to_mni[:3, 3] = shift
         check_mark(*pair("LPS", (3.0, 3.0, 3.0), to_mni=to_mni), to_mni=to_mni)
 
+    @pytest.mark.parametrize("codes", ["RAS", "LPI", "SAL"])
+    def test_shifted_space(self, codes):
+        to_mni = np.diag([1.1, 0.9, 1.0, 1.0])
+        to_mni[:3, 3] = (20, -30, 40)
+        place = check_mark(*pair(codes, to_mni=to_mni), to_mni=to_mni)
+        assert abs(place[0] - expected_place()[0]) < 4  # the height, not stretched, still fills the square
+
     def test_other_planes_do_not_show_it(self):
         plain, marked = pair()
         values = np.roll(marked.get_fdata(dtype=np.float32), 1, axis=1)
@@ -223,17 +230,17 @@ class TestStatistics:
     def table():
         rng = np.random.default_rng(1)
         names = ("mean", "sd", "contrast", "foreground", "snr", "sharpness", "pixel_mm")
-        rows = pd.DataFrame({name: rng.normal(10, 0.5, 12) for name in names})
-        told = {"site": ["a"] * 8 + ["b"] * 4, "subject": ["1", "1", *"abcdefghij"], "scanner": "GE"}
-        rows = rows.assign(**told, diagnosis=["AD", "CN"] * 6, status="ok")
-        rows.loc[3, "snr"], rows.loc[10, "snr"] = 90.0, 90.0
+        rows = pd.DataFrame({name: rng.normal(10, 0.5, 14) for name in names})
+        told = {"site": ["a"] * 10 + ["b"] * 4, "subject": ["1", "1", *"abcdefghijkl"], "scanner": "GE"}
+        rows = rows.assign(**told, diagnosis=["AD", "CN"] * 7, status="ok")
+        rows.loc[3, "snr"], rows.loc[12, "snr"] = 90.0, 90.0
         rows.loc[4, "status"] = "unreadable"
         return rows
 
     def test_by_site(self):
         table = self.table()
         sites = by_site(table).set_index("site")
-        assert sites.loc["a", ["images", "subjects", "AD", "CN", "left_out"]].tolist() == [7, 6, 3, 4, 1]
+        assert sites.loc["a", ["images", "subjects", "AD", "CN", "left_out"]].tolist() == [9, 8, 4, 5, 1]
         used = table[(table["site"] == "a") & (table["status"] == "ok")]
         assert sites.loc["a", "mean_mean"] == pytest.approx(used["mean"].mean())
         assert sites.loc["a", "mean_sd"] == pytest.approx(used["mean"].std())
@@ -242,4 +249,4 @@ class TestStatistics:
         far = far_from_site(self.table())
         assert "snr 90 (median " in far[3]
         assert far[4] == ""  # has no slice
-        assert far[10] == ""  # a site of four
+        assert far[12] == ""  # a site of four
