@@ -58,13 +58,6 @@ def maker(scanner: str) -> str:
     return "/".join(dict.fromkeys(word if len(word) <= 3 else word.capitalize() for word in first))
 
 
-def chance_levels(metrics: pd.DataFrame, study: str) -> dict[str, float]:
-    """Mean chance level of localisation by partition, as the notes of `metrics.tsv` tell it."""
-    rows = metrics[(metrics["study"] == study) & (metrics["metric"] == "localisation")]
-    told = rows["note"].astype("str").str.extract(r"chance ([0-9.e+-]+)", expand=False).astype(float)
-    return {str(p): v for p, v in told.groupby(rows["partition"].astype("str")).mean().items() if np.isfinite(v)}
-
-
 @style.styled
 def maps(
     kept: Mapping[str, np.ndarray],
@@ -187,7 +180,7 @@ def localisation(summary: pd.DataFrame, chances: Mapping[str, float], study: str
     summary : pandas.DataFrame
         `results/summary.tsv`.
     chances : mapping of str to float
-        By partition, from `chance_levels`.
+        By partition, from `armed.image_tables.chance_levels`.
     study : str
     confidence : float
         Of the intervals in `summary`.
