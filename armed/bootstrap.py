@@ -320,7 +320,11 @@ def _shares(keys: pd.DataFrame) -> np.ndarray:
 
 
 class _Within:
-    """`within_cluster_auroc` of each seed, averaged over seeds."""
+    """`within_cluster_auroc` of each seed, averaged over seeds.
+
+    Where clusters are drawn and fewer than `FEW_CLUSTERS` of a variant and partition hold pairs, all draws are NaN: what
+    differs between draws would be whether one or other of these is among them.
+    """
 
     def __init__(self, predictions: _Predictions) -> None:
         keys, cells = predictions.keys, predictions.cells
@@ -341,6 +345,10 @@ class _Within:
             for total, of_cells in zip(sums, concordance(cells), strict=True):
                 np.add.at(total, (seed[used], unit[used]), of_cells[used])
             self.sums, self.cells, self.seed = sums, [], seed[:0]
+            for g in range(len(names)):
+                own = self.group == g
+                if ((sums[1, own] > 0).any(axis=0).sum()) < FEW_CLUSTERS:
+                    sums[:, own] = np.nan
         else:
             self.cells, self.seed = [predictions.cell(c, ranked=True) for c in used], seed[used]
 

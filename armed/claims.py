@@ -55,6 +55,8 @@ class Claim(NamedTuple):
     ----------
     id : str
         Name in `claims.tsv`.
+    about : str
+        What it is about, in few words.
     says : str
         The claim in words, without a full stop.
     better, worse : Result
@@ -62,6 +64,7 @@ class Claim(NamedTuple):
     """
 
     id: str
+    about: str
     says: str
     better: Result
     worse: Result
@@ -73,23 +76,30 @@ class Claim(NamedTuple):
         return f"{self.metric}: {' '.join(self.better)} - {' '.join(self.worse)}"
 
 
-def _models(id: str, says: str, better: str, worse: str, partition: str, metric: str = "auroc") -> Claim:
-    return Claim(id, says, Result(better, partition), Result(worse, partition), metric)
+def _models(id: str, about: str, says: str, better: str, worse: str, partition: str, metric: str = "auroc") -> Claim:
+    return Claim(id, about, says, Result(better, partition), Result(worse, partition), metric)
 
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "ad_diagnosis": (
         Claim(
             "confounding",
+            "confounding by site",
             "The conventional network is worse on unseen than on seen sites: it has learnt their scanners",
             Result("conventional", "seen"),
             Result("conventional", "unseen"),
         ),
         _models(
-            "armed_seen", "ARMED is better than the conventional network on seen sites", "armed", "conventional", "seen"
+            "armed_seen",
+            "ARMED, seen sites",
+            "ARMED is better than the conventional network on seen sites",
+            "armed",
+            "conventional",
+            "seen",
         ),
         _models(
             "armed_unseen",
+            "ARMED, unseen sites",
             "ARMED is better than the conventional network on unseen sites",
             "armed",
             "conventional",
@@ -97,6 +107,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _models(
             "domain_adversarial_unseen",
+            "adversary alone, unseen sites",
             "An adversary alone makes the network better on unseen sites",
             "domain_adversarial",
             "conventional",
@@ -104,6 +115,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _models(
             "adversary_seen",
+            "adversary within ARMED, seen sites",
             "ARMED needs its adversary: without it it is worse on seen sites",
             "armed",
             "armed_no_adversary",
@@ -111,12 +123,14 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         Claim(
             "inferred_z",
+            "inferred Z",
             "Inferring the site of unseen images helps: better than the population's prediction (Z = 0)",
             Result("armed", "unseen"),
             Result("armed", "unseen_population"),
         ),
         _models(
             "randomised_z_seen",
+            "randomised Z, seen sites",
             "ARMED uses its random effects: with a randomised Z it is worse on seen sites",
             "armed",
             "armed_randomized_z",
@@ -124,6 +138,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _models(
             "randomised_z_unseen",
+            "randomised Z, unseen sites",
             "With a randomised Z ARMED is worse on unseen sites than with the inferred one",
             "armed",
             "armed_randomized_z",
@@ -131,6 +146,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _models(
             "cluster_input_plus_seen",
+            "cluster input+, seen sites",
             "Sites given to the network as an input (cluster input+) make it better on seen sites",
             "cluster_input_plus",
             "conventional",
@@ -138,15 +154,31 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _models(
             "cluster_input_plus_unseen",
-            "What they give does not carry over: cluster input+ is worse than ARMED on unseen sites",
+            "cluster input+, unseen sites",
+            "What sites given as an input teach does not carry over: cluster input+ is worse than ARMED on unseen sites",
             "armed",
             "cluster_input_plus",
             "unseen",
         ),
-        _models("menet_unseen", "MeNet is worse than ARMED on unseen sites", "armed", "menet", "unseen"),
-        _models("lmmnn_unseen", "LMMNN is worse than ARMED on unseen sites", "armed", "lmmnn", "unseen"),
+        _models(
+            "menet_unseen",
+            "MeNet, unseen sites",
+            "MeNet is worse than ARMED on unseen sites",
+            "armed",
+            "menet",
+            "unseen",
+        ),
+        _models(
+            "lmmnn_unseen",
+            "LMMNN, unseen sites",
+            "LMMNN is worse than ARMED on unseen sites",
+            "armed",
+            "lmmnn",
+            "unseen",
+        ),
         _models(
             "localisation_seen",
+            "attention, seen sites",
             "ARMED looks more at the disease than the conventional network does, on seen sites",
             "armed",
             "conventional",
@@ -155,6 +187,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         _models(
             "localisation_unseen",
+            "attention, unseen sites",
             "ARMED looks more at the disease than the conventional network does, on unseen sites",
             "armed",
             "conventional",
@@ -188,7 +221,9 @@ class _Evidence(NamedTuple):
 
     def difference(self, study: str, source: str, claim: Claim) -> Estimate | None:
         """The better result less the worse one; None where one of them is absent."""
-        keys = [(study, source, side.model, "main", side.partition, claim.metric) for side in claim[2:4]]
+        keys = [
+            (study, source, side.model, "main", side.partition, claim.metric) for side in (claim.better, claim.worse)
+        ]
         if any(key not in self.values for key in keys):
             return None
         pairs = self.values[keys[0]].minus(self.values[keys[1]])

@@ -81,20 +81,24 @@ def _claims(judged: pd.DataFrame, study: str) -> list[Finding]:
     if judged.empty:
         return []
     counts = judged["verdict"].value_counts()
-    told = _listed([f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS if counts.get(verdict, 0)])
-    text = f"Of {len(judged)}: {told} (corrected intervals; Holm over all of them, {claims.ALPHA:g})."
+    counted = _listed([f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS if counts.get(verdict, 0)])
+    text = f"Of {len(judged)}: {counted} (corrected intervals; Holm over all of them, {claims.ALPHA:g})."
     found = [Finding("Claims of the paper", text)]
     for verdict in _VERDICTS:
         rows = judged[judged["verdict"] == verdict]
-        sentences = [f"{_said(r, study)}{_difference(r)}" for r in rows.itertuples()]
-        if sentences:
-            found.append(Finding(verdict.capitalize(), f"{'; '.join(sentences)}."))
+        # What is settled in full, what is not in few words: the table of claims has the rest.
+        settled = verdict in _VERDICTS[:2]
+        told = [f"{_said(r, study, settled)}{_difference(r)}" for r in rows.itertuples()]
+        if told:
+            found.append(Finding(f"Claims {verdict}", f"{'; '.join(told)}."))
     return found
 
 
-def _said(row: NamedTuple, study: str) -> str:
+def _said(row: NamedTuple, study: str, in_full: bool) -> str:
     known = claims.said(study, row.claim)
-    return known.says if known else str(row.claim)
+    if known is None:
+        return str(row.claim)
+    return known.says if in_full else known.about
 
 
 def _difference(row: NamedTuple) -> str:

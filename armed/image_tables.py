@@ -67,7 +67,7 @@ def volumes(slices: pd.DataFrame) -> Volumes:
     used = included(slices, remarks)
     cut = slices[slices["status"] == OK]
     lost = slices[slices["status"] != OK]
-    lines = [("listed", slices)]
+    lines = [("in the table of sessions", slices)]
     lines += [(name, lost[lost["status"] == status]) for status, name in STATUSES.items()]
     other = sorted(set(lost["status"]) - set(STATUSES))
     lines += [(status, lost[lost["status"] == status]) for status in other]

@@ -203,10 +203,8 @@ def _kept(block: Mapping, config: Mapping) -> str:
 
 def _roc(block: Mapping, config: Mapping) -> str:
     return (
-        f"Sensitivity against 1 - specificity at every threshold. The predictions of all folds of a seed are "
-        f"put together, and the curves of {_kept(block, config)} averaged at equal specificity. The AUROC in the legend is "
-        "that of the tables, a mean over folds, and not the area under the curve drawn: predictions of different folds "
-        "need not be on one scale."
+        "Sensitivity against 1 - specificity at every threshold: the curves of all folds of "
+        f"{_kept(block, config)}, averaged at equal specificity. The AUROC in the legend is that of the tables."
     )
 
 

@@ -154,7 +154,7 @@ def models(
     page = _Page.of(len(shown) * (side + _GAP) + 0.5, width)
     for row, i in enumerate(shown.tolist()):
         panels = [page.panel(_LEFT + j * (side + _GAP), 0.5 + row * (side + _GAP), side) for j in range(len(names) + 1)]
-        panels[0].set_ylabel(_who(first, i, study), fontsize=8.5)
+        panels[0].set_ylabel(_who(first, i, study, "\n"), fontsize=8)
         _show(panels[0], first, i)
         for ax, name in zip(panels[1:], names, strict=True):
             _show(ax, first, i, drawn[name][row], scale)
@@ -227,11 +227,11 @@ def _classes(study: str) -> tuple[str, str]:
     return CLASS_NAMES.get(study, ("class 0", "class 1"))
 
 
-def _who(kept: Mapping[str, np.ndarray], subject: int, study: str) -> str:
+def _who(kept: Mapping[str, np.ndarray], subject: int, study: str, between: str = " ") -> str:
     """Label and site of a subject."""
     known = dict(zip(kept["sites"].tolist(), kept["scanner"].tolist(), strict=True))
     own = str(kept["site"][subject])
-    place = f"{_site(own)} {maker(known.get(own, ''))}".strip()
+    place = f"{_site(own)}{between}{maker(known.get(own, ''))}".strip()
     return f"{_classes(study)[int(kept['label'][subject])]}\n{place}"
 
 
