@@ -1,4 +1,4 @@
-"""Tables for readers that only some studies have: several published metrics, claims, discrimination, truth, univariate models."""
+"""Tables for readers that only some studies have: published metrics and claims, discrimination, truth, univariate models."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from armed import config as configuration
 from armed import claims, registry, results
+from armed import config as configuration
 from armed.associations import probe_shares
 from armed.comparison import compare, paired_tests, read_published
 from armed.data.spirals import AUTHORS_DATASET

@@ -50,7 +50,8 @@ def figures(study: str, config: Mapping) -> list[FigureSpec]:
         Spirals: importance needs probes, random intercepts a class balance that varies and a model with random effects, the
         null check radii around 0. Other studies: curves need binary labels, ranks of probes such features, random slopes and
         intercepts the dementia data and a model that has them, recovery a stand-in. Studies with a `saliency` block, those
-        on images: maps in place of features, random intercepts for a model with random effects, and where they look only where a stand-in tells the true region.
+        on images: maps in place of features, intercepts as before, and where they look only where a stand-in tells the true
+        region.
     """
     block = config["studies"][study]
     named = _of_spirals if study in registry.SPIRALS else _of_tables

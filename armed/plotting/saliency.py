@@ -154,7 +154,7 @@ def models(
     page = _Page.of(len(shown) * (side + _GAP) + 0.5, width)
     for row, i in enumerate(shown.tolist()):
         panels = [page.panel(_LEFT + j * (side + _GAP), 0.5 + row * (side + _GAP), side) for j in range(len(names) + 1)]
-        panels[0].set_ylabel(_who(first, i, study, "\n"), fontsize=8)
+        panels[0].set_ylabel(_who(first, i, study, "\n"), fontsize=8.5)
         _show(panels[0], first, i)
         for ax, name in zip(panels[1:], names, strict=True):
             _show(ax, first, i, drawn[name][row], scale)
