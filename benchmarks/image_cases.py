@@ -20,8 +20,8 @@ METHODS = (
 """Networks that `ad_diagnosis` trains: models of the registry, and the Z-predictor."""
 PROFILED = ("conventional", "armed")
 """Of which a step is profiled too: the network alone, and all of ARMED."""
-ENGINES = (("plain", "float32"), ("armed", "float32"), ("armed", "mixed"))
-"""Engine and precision; "armed" is the library's own engine."""
+ENGINES = (("plain", "float32"), ("library", "float32"), ("library", "mixed"))
+"""Engine and precision; "library" is this library's own engine."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ SIZES = {
     "tiny": ImageSize(
         pixels=16,
         batch_size=6,
-        network={"filters": [2, 3, 3], "dense": 4},
-        adversary={"adversary_units": [4], "adversary_filters": [2, 2, 3]},
+        network={"filters": [2, 2, 2, 2, 2, 2, 3], "dense": 4},
+        adversary={"adversary_units": [4], "adversary_filters": [2, 2, 2, 2, 2, 2, 3]},
         n_sites=3,
         n_images=36,
         steps=2,

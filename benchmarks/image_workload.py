@@ -20,9 +20,13 @@ STUDY = "ad_diagnosis"
 
 
 @cache
+def _config() -> dict:
+    return configuration.load([CONFIG])
+
+
 def settings(method: str, size: ImageSize) -> dict:
     """Blocks `network` and `training`, and `main`: the method's own settings, at a size."""
-    config = configuration.load([CONFIG])
+    config = _config()
     if method == "cluster_inference":
         found = configuration.cluster_inference_settings(config, STUDY)
         main = {"validation_fraction": found["validation_fraction"]}
