@@ -36,7 +36,7 @@ TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", 
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data"}
-SHOWING = TABLES | {"config", "plotting", "findings", "tables", "clinical_tables", "pages"}
+SHOWING = TABLES | {"claims", "config", "plotting", "findings", "tables", "clinical_tables", "image_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
@@ -95,6 +95,8 @@ MAY_IMPORT = {
     "findings": SHOWING,
     "tables": SHOWING,
     "clinical_tables": SHOWING,
+    "image_tables": SHOWING,
+    "claims": TABLES,
     "pages": SHOWING,
     "report": SHOWING | {"retrieval"},
     "data_warnings": {"errors", "data"},
