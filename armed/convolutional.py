@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 PRECISIONS = ("float32", "mixed")
@@ -76,6 +76,26 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def compile_once(*modules: nn.Module | None) -> None:
+    """Have torch compile the calls of these modules from now on, with the random draws that they would take else."""
+    for module in modules:
+        if module is not None and module._compiled_call_impl is None:
+            module.compile(dynamic=False, options={"fallback_random": True})
+
+
+@contextmanager
+def uncompiled(module: nn.Module) -> Iterator[None]:
+    """Call a module and its parts as they are: batches of another size than in training would each be compiled anew."""
+    compiled = {m: m._compiled_call_impl for m in module.modules() if m._compiled_call_impl is not None}
+    for m in compiled:
+        m._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for m, call in compiled.items():
+            m._compiled_call_impl = call
 
 
 @functools.cache
