@@ -56,9 +56,13 @@ def channels_last(tensors: object) -> object:
 
 
 def _channels_last(value: object) -> object:
-    if isinstance(value, Tensor) and value.ndim == 4:
-        return value.contiguous(memory_format=torch.channels_last)
-    return value
+    if not isinstance(value, Tensor) or value.ndim != 4:
+        return value
+    if value.shape[1] == 1:
+        # In memory both orders are one here, and torch leaves strides that say "rows last": the first and largest maps of the
+        # network would follow them, and so would all that is done to them.
+        return value.reshape(len(value), *value.shape[2:], 1).permute(0, 3, 1, 2)
+    return value.contiguous(memory_format=torch.channels_last)
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

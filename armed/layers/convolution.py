@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 # Keras's batch normalisation: share of the old running statistics that a batch leaves, and what is added to the variance.
 NORM_MOMENTUM = 0.99
@@ -34,6 +35,38 @@ def convolution(n_inputs: int, n_filters: int, size: int = 3, *, padded: bool = 
     return layer
 
 
+class PReLU(nn.PReLU):
+    """As `torch.nn.PReLU`; on maps in a processor's memory its gradient takes a third of the time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or input.ndim != 4 or self.num_parameters != input.shape[1]:
+            return super().forward(input)
+        return _PReLU.apply(input, self.weight)
+
+
+class _PReLU(torch.autograd.Function):
+    """PReLU whose gradient is made of torch's operations on whole vectors; its own goes element by element."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, slopes: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return F.prelu(x, slopes.to(x.dtype))
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, slopes = ctx.saved_tensors
+        above = torch.ops.aten.threshold_backward(gradient, x, 0)
+        below = gradient - above
+        of_slopes = (below * x).sum((0, 2, 3), dtype=slopes.dtype)
+        return torch.addcmul(above, below, slopes.to(x.dtype)[:, None, None]), of_slopes
+
+
 def conv_block(
     n_inputs: int,
     n_filters: int,
@@ -52,7 +85,7 @@ def conv_block(
     layers: list[tuple[str, nn.Module]] = [
         ("conv", convolution(n_inputs, n_filters, padded=padded)),
         ("norm", nn.BatchNorm2d(n_filters, eps=NORM_EPSILON, momentum=1 - norm_momentum)),
-        ("activation", nn.PReLU(n_filters, init=0.0)),
+        ("activation", PReLU(n_filters, init=0.0)),
     ]
     if pool:
         layers.append(("pool", nn.MaxPool2d(2)))
