@@ -309,7 +309,9 @@ class TestConsistency:
         put(config, "run.studies", ["spirals_radius"])
         put(config, "run.models", ["mldg"])
         (problem,) = problems(config)
-        assert problem.startswith("run.models has no model for study 'spirals_radius', but at least one was expected of")
+        assert problem.startswith(
+            "run.models has no model for study 'spirals_radius', but at least one was expected of"
+        )
         assert "mldg" not in problem and "armed_no_adversary" in problem
 
     def test_models_that_no_selected_study_has_are_left_out(self, config):
