@@ -70,7 +70,8 @@ def draws_of_model(
     pandas.DataFrame
         Table `draws`: of each variant and partition with fewer than `FEW_CLUSTERS` clusters (subjects are drawn), or with
         small ones (clusters are), all metrics where its clusters are unseen; of seen ones, if they are few, those with one
-        value per seed (``within_cluster_auroc``). Without rows where there is none such.
+        value per seed (``within_cluster_auroc``). Where clusters are drawn and fewer than `FEW_CLUSTERS` hold both classes,
+        this one is NaN: draws would differ by whether one or other of them is there. Without rows where there is none such.
     """
     by = predictions.groupby(_GROUP, observed=True)
     sizes = by[["cluster", "subject"]].nunique()
@@ -89,7 +90,17 @@ def draws_of_model(
             named = {"study": study, "draws": draws, "thresholds": thresholds, "unit": unit}
             found.append(draw_metrics(predictions[rows], asked, **named))
     table = pd.concat([part for part in found if len(part)] or found[:1], ignore_index=True)
+    drawn_whole = set(units.index[units == "cluster"]) - _with_many_mixed_clusters(predictions)
+    few = [group in drawn_whole for group in zip(table["variant"], table["partition"], strict=True)]
+    table.loc[np.array(few, dtype=bool) & (table["metric"] == WITHIN), "value"] = np.nan
     return table.assign(study=study, model=model)[list(results.table("draws").columns)]
+
+
+def _with_many_mixed_clusters(predictions: pd.DataFrame) -> set[tuple[str, str]]:
+    """Variants and partitions with at least `FEW_CLUSTERS` clusters that hold more than one class."""
+    classes = predictions.groupby([*_GROUP, "cluster"], observed=True)["y_true"].nunique()
+    mixed = (classes > 1).groupby(level=_GROUP, observed=True).sum()
+    return set(mixed.index[mixed >= FEW_CLUSTERS])
 
 
 def draw_metrics(

@@ -1,4 +1,4 @@
-"""Tables for readers that only some studies have: several published metrics, discrimination, truth and univariate models."""
+"""Tables for readers that only some studies have: published metrics and claims, discrimination, truth, univariate models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from armed import labels
+from armed import claims, labels
 from armed.registry import REFERENCE_PROTOCOL
 from armed.tables import interval, number, ordered
 
@@ -75,6 +75,43 @@ def discrimination_table(summary: pd.DataFrame, study: str) -> pd.DataFrame:
         lines.setdefault(labels.model(row.model), {})[column] = interval(row.mean, row.ci_low, row.ci_high)
     present = [p for p in _PARTITIONS if p in set(rows["partition"])]
     return _filled(lines, [_discrimination(p, m) for p in present for m in _DISCRIMINATION])
+
+
+def claims_table(judged: pd.DataFrame, comparison: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Lay out the verdicts on the paper's claims, beside the difference that the paper has.
+
+    Parameters
+    ----------
+    judged : pandas.DataFrame
+        `results/claims.tsv`.
+    comparison : pandas.DataFrame
+        `results/comparison.tsv`, for the published numbers.
+    study : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        Strings, in the order of `armed.claims.CLAIMS`.
+    """
+    rows = comparison[comparison["study"] == study].drop_duplicates(["model", "partition", "metric"])
+    published = {(r.model, r.partition, r.metric): r.published for r in rows.itertuples()}
+    lines = []
+    for row in judged[judged["study"] == study].itertuples():
+        known = claims.said(study, row.claim)
+        theirs = np.nan
+        if known:
+            better, worse = (published.get((*side, known.metric), np.nan) for side in (known.better, known.worse))
+            theirs = better - worse
+        lines.append(
+            {
+                "Claim": known.says if known else row.claim,
+                "Difference in": labels.metric(row.statistic.partition(":")[0]),
+                "Paper": number(theirs, signed=True),
+                "Ours": interval(row.estimate, row.ci_low, row.ci_high, signed=True),
+                "Verdict": row.verdict,
+            }
+        )
+    return pd.DataFrame(lines)
 
 
 def truth_table(summary: pd.DataFrame, study: str) -> pd.DataFrame:
@@ -172,7 +209,7 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], confidence: flo
     ----------
     study : str
     frames : mapping of str to pandas.DataFrame
-        Tables ``summary``, ``comparison``, ``univariate`` and ``sensitivity`` of `results/`.
+        Tables ``summary``, ``comparison``, ``claims``, ``univariate`` and ``sensitivity`` of `results/`.
     confidence : float
         Of the intervals of the recovery study.
 
@@ -184,6 +221,7 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], confidence: flo
     published = published_tables(frames["comparison"], study)
     made = {f"{study}_published_{partition}": frame for partition, frame in published.items()} | {
         f"{study}_discrimination": discrimination_table(frames["summary"], study),
+        f"{study}_claims": claims_table(frames["claims"], frames["comparison"], study),
         f"{study}_truth": truth_table(frames["summary"], study),
         f"{study}_recovery": recovery_table(frames["sensitivity"], study, confidence),
         f"{study}_univariate": univariate_table(frames["univariate"], study, top=None),

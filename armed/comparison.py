@@ -145,7 +145,7 @@ def paired_tests(
         if not len(pairs.value):
             continue
         clusters = sums[key].minus(sums[against]) if key in sums and against in sums else None
-        subjects = _draw_by_draw(drawn.get(draw_key(key)), drawn.get(draw_key(against)))
+        subjects = draw_by_draw(drawn.get(draw_key(key)), drawn.get(draw_key(against)))
         difference = estimate(pairs, study, variant, partition, clusters, settings, subjects)
         names = (study, source, variant, partition, metric, model, reference)
         family = (study, against[3], partition, metric)
@@ -153,7 +153,7 @@ def paired_tests(
     return _with_holm(pd.DataFrame(rows, columns=[*table("paired_tests").columns, "family"]))
 
 
-def _draw_by_draw(mine: np.ndarray | None, theirs: np.ndarray | None) -> np.ndarray | None:
+def draw_by_draw(mine: np.ndarray | None, theirs: np.ndarray | None) -> np.ndarray | None:
     """Differences on the draws that both have: these are the first ones, as draws do not depend on how many there are."""
     if mine is None or theirs is None:
         return None

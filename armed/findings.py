@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from armed import clinical_tables, labels, registry, tables
+from armed import claims, clinical_tables, labels, registry, tables
 from armed.metrics import LOWER_IS_BETTER
 from armed.plotting.catalogue import headline_metric, is_null_check
 from armed.statistics import RESAMPLED
@@ -15,6 +15,7 @@ from armed.statistics import RESAMPLED
 ALPHA = 0.05  # after Holm's correction
 _NULL_ACCURACY = 0.5
 _NULL_TOPIC = "Null check on unseen clusters"
+_VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
 _PROBE_UNITS = {"fold": "each trained model", "dataset": "importance averaged over a dataset's folds"}
 
 
@@ -33,7 +34,7 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     study : str
     results : mapping of str to pandas.DataFrame
         Tables ``summary``, ``comparison``, ``paired_tests``, ``deconfounding`` (`armed.results`); may be empty. Where they
-        are there, ``sensitivity`` too.
+        are there, ``sensitivity`` and ``claims`` too.
     config : mapping
         The whole configuration.
 
@@ -46,6 +47,8 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     mine = {name: frame[frame["study"] == study] for name, frame in results.items() if "study" in frame}
     null = is_null_check(config["studies"][study])
     found = _data(mine["summary"])
+    if "claims" in mine:
+        found += _claims(mine["claims"], study)
     # Where nothing can be known about unseen clusters, a ranking of models there would rank noise.
     for partition in ("seen",) if null else ("seen", "unseen", "deconfounded", "deconfounded_fixed"):
         for variant in labels.data_variants(study):
@@ -71,6 +74,38 @@ def _data(summary: pd.DataFrame) -> list[Finding]:
         "about patients; it reproduces no published number."
     )
     return [Finding("Stand-in data", text)]
+
+
+def _claims(judged: pd.DataFrame, study: str) -> list[Finding]:
+    """The paper's claims by verdict; the rules are those of `armed.claims`."""
+    if judged.empty:
+        return []
+    counts = judged["verdict"].value_counts()
+    counted = _listed([f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS if counts.get(verdict, 0)])
+    text = f"Of {len(judged)}: {counted} (corrected intervals; Holm over all of them, {claims.ALPHA:g})."
+    found = [Finding("Claims of the paper", text)]
+    for verdict in _VERDICTS:
+        rows = judged[judged["verdict"] == verdict]
+        # What is settled in full, what is not in few words: the table of claims has the rest.
+        settled = verdict in _VERDICTS[:2]
+        told = [f"{_said(r, study, settled)}{_difference(r)}" for r in rows.itertuples()]
+        if told:
+            found.append(Finding(f"Claims {verdict}", f"{'; '.join(told)}."))
+    return found
+
+
+def _said(row: NamedTuple, study: str, in_full: bool) -> str:
+    known = claims.said(study, row.claim)
+    if known is None:
+        return str(row.claim)
+    return known.says if in_full else known.about
+
+
+def _difference(row: NamedTuple) -> str:
+    if pd.isna(row.estimate):
+        return ""
+    metric = row.statistic.partition(":")[0]
+    return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, signed=True)})"
 
 
 def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition: str, variant: str) -> list[Finding]:

@@ -21,7 +21,8 @@ class Estimate(NamedTuple):
     p: float
 
 
-def _from_t(mean: float, se: float, df: int, confidence: float) -> Estimate:
+def from_t(mean: float, se: float, df: int, confidence: float) -> Estimate:
+    """Student's t interval of a mean, by its standard error and degrees of freedom; none where the error is NaN."""
     if math.isnan(se):
         return Estimate(mean, math.nan, math.nan, math.nan)
     if se < ROUNDING:
@@ -57,7 +58,7 @@ def corrected_t(values: np.ndarray, ratio: float, confidence: float = 0.95) -> E
     n = len(values)
     mean = mean_of(values)
     se = float(values.std(ddof=1)) * math.sqrt(1 / n + ratio) if n > 1 else math.nan
-    return _from_t(mean, se, n - 1, confidence)
+    return from_t(mean, se, n - 1, confidence)
 
 
 class Values(NamedTuple):

@@ -152,6 +152,27 @@ METRICS: dict[str, Metric] = {
     "mse": Metric(_mse, "no samples", "continuous"),
     "r2": Metric(_r2, "all labels are equal", "continuous"),
 }
+RANGES = {
+    name: (0.0, 1.0)
+    for name in (
+        *(
+            "accuracy",
+            "auroc",
+            "auprc",
+            "balanced_accuracy",
+            "sensitivity",
+            "specificity",
+            "f1",
+            "ppv",
+            "npv",
+            "brier",
+            "ece",
+        ),
+        *("sensitivity_at_specificity_80", "specificity_at_sensitivity_80", "within_cluster_auroc", "z_accuracy"),
+        *("adversary_accuracy", "localisation", "feature_recovery"),
+    )
+} | {"youden": (-1.0, 1.0), "slope_recovery": (-1.0, 1.0), "intercept_recovery": (-1.0, 1.0)}
+"""Lowest and highest value that a metric can have, of those that have both."""
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mse"})
 
 

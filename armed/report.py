@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from armed import clinical_tables, labels, registry, reproducibility, results, schemas, tables
+from armed import clinical_tables, image_tables, labels, registry, reproducibility, results, schemas, tables
 from armed import config as configuration
 from armed.files import atomic
 from armed.findings import findings
@@ -24,8 +24,9 @@ from armed.retrieval import Receipt
 logger = logging.getLogger(__name__)
 
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
-NOT_ALWAYS = ("univariate", "sensitivity")
+NOT_ALWAYS = ("univariate", "sensitivity", "claims")
 """Tables that not every run makes."""
+LOCALISED_BY = {"grad_cam": "Grad-CAM", "hires_cam": "HiResCAM"}
 LARGEST_SVG = 150_000  # bytes; figures with many points and images are smaller and faster as pixels
 LARGEST_PAGE = 5_000_000  # bytes
 
@@ -90,6 +91,7 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
         caption = ". ".join([labels.study(study), *(labels.source(source) for source in sources)]) + "."
         made = tables.study_tables(study, found, headline_metric(study))
         made |= clinical_tables.study_tables(study, found, config["statistics"]["confidence"])
+        made |= image_tables.study_tables(study, found, image_tables.read_volumes(slices_folder(results_dir, study)))
         for name, frame in made.items():
             written += tables.table(name, frame, results_dir / "tables", caption)
     return written
@@ -163,7 +165,7 @@ def fit_notes(study: str, metrics: pd.DataFrame) -> pd.DataFrame:
 def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, config: Mapping) -> dict:
     headline = headline_metric(study)
     summary = found["summary"][found["summary"]["study"] == study]
-    elsewhere = (headline, *clinical_tables.TRUTH_METRICS)
+    elsewhere = (headline, image_tables.LOCALISATION, *clinical_tables.TRUTH_METRICS)
     others = [m for m in dict.fromkeys(summary["metric"]) if m not in elsewhere]
     problem = not_run(study, results_dir)
     check = results_dir / "data_checks" / f"{study}.html"
@@ -179,6 +181,7 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "not_run": problem,
         "check": f"{check.parent.name}/{check.name}" if check.is_file() else "",
         **_clinical(study, found, config),
+        **_of_images(study, found, results_dir, config),
         "comparison": _html(tables.comparison_table(found["comparison"], study)),
         "results": _html(tables.results_table(summary, study, headline)),
         "other_results": [(labels.metric(m), _html(tables.results_table(summary, study, m))) for m in others],
@@ -204,12 +207,36 @@ def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) ->
             (labels.partition(partition).capitalize(), _html(frame).replace(", ", ",\u00a0"))  # not broken there
             for partition, frame in clinical_tables.published_tables(found["comparison"], study).items()
         ],
+        "claims": _html(clinical_tables.claims_table(found["claims"], found["comparison"], study)),
         "discrimination": _html(clinical_tables.discrimination_table(found["summary"], study)),
         "truth": _html(clinical_tables.truth_table(found["summary"], study)),
         "recovery": _html(clinical_tables.recovery_table(found["sensitivity"], study, confidence)),
         "univariate": _html(clinical_tables.univariate_table(univariate, study)),
         "univariate_shown": f"{min(clinical_tables.TOP, n_features)} clearest of {n_features} features",
     }
+
+
+def _of_images(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, config: Mapping) -> dict:
+    """What only studies on images have."""
+    folder = slices_folder(results_dir, study)
+    page = folder / "index.html"
+    told = image_tables.read_volumes(folder)
+    chances = image_tables.chance_levels(found["metrics"], study)
+    settings = config["studies"][study].get("saliency") or {}
+    return {
+        "slices": page.relative_to(results_dir).as_posix() if page.is_file() else "",
+        "volumes": _html(told.counts) if told else "",
+        "n_not_used": len(told.not_used) if told else 0,
+        "not_used": _html(told.not_used) if told else "",
+        "rules": told.rules if told else [],
+        "localisation": _html(image_tables.localisation_table(found["summary"], chances, study)),
+        "localised_by": f"{LOCALISED_BY.get(settings.get('score'), '')} at layer {settings.get('score_layer')}",
+    }
+
+
+def slices_folder(results_dir: Path, study: str) -> Path:
+    """Where the slices of a study on images are."""
+    return Path(results_dir) / "slices" / study
 
 
 def _tables(results_dir: Path) -> dict[str, pd.DataFrame]:

@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from armed.intervals import ROUNDING, Estimate, Values, corrected_t, mean_of, paper_interval, t_interval
+from armed.metrics import RANGES
 from armed.reproducibility import derive_seed
 from armed.schemas import table
 
@@ -324,7 +325,8 @@ def summarise(
     Returns
     -------
     pandas.DataFrame
-        `summary.tsv`. Bounds are NaN where an interval is not defined: one fold, one seed, one cluster.
+        `summary.tsv`. Bounds are NaN where an interval is not defined: one fold, one seed, one cluster. Those of the
+        corrected interval end where the metric's values do.
     """
     settings = settings or Settings()
     sums, drawn = cluster_sums(cluster_metrics, settings), draw_values(draws)
@@ -340,7 +342,8 @@ def summarise(
             "corrected": estimate(values, study, variant, partition, sums.get(key), settings, drawn.get(draw_key(key))),
         }
         for method, result in both.items():
-            rows.append((*key, method, *result[:3], len(count), n_folds))
+            bounds = result[1:3] if method == "paper" else np.clip(result[1:3], *RANGES.get(key[-1], (-np.inf, np.inf)))
+            rows.append((*key, method, result.mean, *bounds, len(count), n_folds))
     return pd.DataFrame(rows, columns=list(table("summary").columns))
 
 

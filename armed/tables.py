@@ -15,6 +15,7 @@ from armed.registry import MODELS, SPIRALS
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
 _MISSING = "–"
+_VERDICTS = {"agrees", "differs", "not comparable", "supported", "contradicted", "inconclusive", "not run"}
 _LONG = 40  # characters; longer texts wrap
 
 _FRAGMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -307,4 +308,4 @@ def _is_numeric(column: pd.Series) -> bool:
 
 
 def _verdict(value: str) -> str:
-    return f"verdict-{str(value).replace(' ', '-')}" if value in {"agrees", "differs", "not comparable"} else ""
+    return f"verdict-{str(value).replace(' ', '-')}" if value in _VERDICTS else ""

@@ -22,7 +22,6 @@ import pandas as pd
 from armed import metrics
 from armed.candidates import Range, candidates
 from armed.cells import Cells
-from armed.convolutional import as_pool
 from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.splits import Fold, Splits, make_splits
@@ -221,6 +220,7 @@ def score(fit: StackFit, data: ClusteredData, held: Rows, metric: str) -> dict[t
     NaN for replicas with a note: their training diverged.
     """
 
+    from armed.convolutional import as_pool
     from armed.stack import predictions
 
     codes = data.codes(fit.levels)

@@ -54,6 +54,7 @@ def write_clinical(folder: Path, config: Mapping) -> Path:
         "importance": importance,
         "deconfounding": probe_shares(importance),
         "tuning": results.empty("tuning"),
+        "claims": results.empty("claims"),
         "random_effects": pd.concat([_random_effects(study, config, rng) for study in studies]),
         "univariate": univariate(rng),
     }

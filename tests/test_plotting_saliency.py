@@ -11,7 +11,7 @@ from figure_checks import assert_nothing_covers_anything, smallest_text, texts
 from synthetic_clinical import MCI, MCI_PROBES, clinical_config
 from synthetic_results import summary_of
 
-from armed import results
+from armed import image_tables, results
 from armed.errors import DataError
 from armed.plotting import draw, saliency, style
 from armed.plotting.catalogue import figures
@@ -208,9 +208,9 @@ class TestSites:
 class TestLocalisation:
     def test_chance_comes_from_the_notes(self, folder):
         metrics = results.read("metrics", folder / "metrics.tsv")
-        assert saliency.chance_levels(metrics, MCI) == pytest.approx(CHANCE)
+        assert image_tables.chance_levels(metrics, MCI) == pytest.approx(CHANCE)
         metrics["note"] = "no sample has both a map and a region"
-        assert saliency.chance_levels(metrics, MCI) == {}
+        assert image_tables.chance_levels(metrics, MCI) == {}
 
     def test_no_results(self, folder):
         summary = results.read("summary", folder / "summary.tsv")

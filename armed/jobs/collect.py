@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from armed import claims, registry, results
 from armed import config as configuration
-from armed import registry, results
 from armed.associations import probe_shares
 from armed.comparison import compare, paired_tests, read_published
 from armed.data.spirals import AUTHORS_DATASET
@@ -37,7 +37,7 @@ def summarise_all(
     out: Mapping[str, Path],
     draws: Sequence[Path] = (),
 ) -> None:
-    """Write summary, comparison, paired tests and deconfounding shares.
+    """Write summary, comparison, paired tests, verdicts on claims, and deconfounding shares.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def summarise_all(
     published : Path
         `config/published_results.csv`.
     out : mapping
-        summary, comparison, paired_tests, deconfounding: files to write.
+        summary, comparison, paired_tests, claims, deconfounding: files to write.
     draws : sequence of Path
         Tables `draws` of single models, where there are any.
     """
@@ -62,6 +62,7 @@ def summarise_all(
     results.write("comparison", comparison, out["comparison"])
     tests = paired_tests(metrics, cluster_metrics, settings, references=references(config), draws=drawn)
     results.write("paired_tests", tests, out["paired_tests"])
+    results.write("claims", claims.judge(metrics, cluster_metrics, settings, drawn), out["claims"])
     importance = results.read("importance", tables["importance"])
     probes = importance.loc[importance["feature"].map(is_probe).astype(bool), ["study", "feature"]]
     probed = importance[importance["study"].isin(probes["study"])]

@@ -50,7 +50,8 @@ def figures(study: str, config: Mapping) -> list[FigureSpec]:
         Spirals: importance needs probes, random intercepts a class balance that varies and a model with random effects, the
         null check radii around 0. Other studies: curves need binary labels, ranks of probes such features, random slopes and
         intercepts the dementia data and a model that has them, recovery a stand-in. Studies with a `saliency` block, those
-        on images: maps in place of features, and where they look only where a stand-in tells the true region.
+        on images: maps in place of features, intercepts as before, and where they look only where a stand-in tells the true
+        region.
     """
     block = config["studies"][study]
     named = _of_spirals if study in registry.SPIRALS else _of_tables
@@ -95,6 +96,8 @@ def _of_images(study: str, block: Mapping, config: Mapping) -> list[tuple[str, s
     wanted = [("saliency", _saliency(block, is_stand_in)), ("saliency_models", _saliency_models(block, is_stand_in))]
     if is_stand_in:
         wanted.append(("localisation", _localisation(study, block)))
+    if _with_random_effects(study, config):
+        wanted.append(("random_intercepts", _intercepts("the seen sites", block)))
     return wanted
 
 
@@ -185,7 +188,8 @@ def _deconfounding(block: Mapping) -> str:
 
 def _intercepts(clusters: str, block: Mapping) -> str:
     data = block["data"]
-    n = data["n_clusters"] if "n_clusters" in data else data["n_seen"]
+    n = next(data[key] for key in ("n_clusters", "n_seen", "seen") if key in data)
+    n = n if isinstance(n, int) else len(n)  # seen sites may be named
     return (
         f"Learned random intercept of each of {clusters} against the cluster's share of class 1. A "
         f"correlation here has n = {n}, the number of clusters, whatever the number of samples."
@@ -200,10 +204,8 @@ def _kept(block: Mapping, config: Mapping) -> str:
 
 def _roc(block: Mapping, config: Mapping) -> str:
     return (
-        f"Sensitivity against 1 - specificity at every threshold. The predictions of all folds of a seed are "
-        f"put together, and the curves of {_kept(block, config)} averaged at equal specificity. The AUROC in the legend is "
-        "that of the tables, a mean over folds, and not the area under the curve drawn: predictions of different folds "
-        "need not be on one scale."
+        "Sensitivity against 1 - specificity at every threshold: the curves of all folds of "
+        f"{_kept(block, config)}, averaged at equal specificity. The AUROC in the legend is that of the tables."
     )
 
 

@@ -48,23 +48,26 @@ class Calibration(NamedTuple):
 
 
 def mean_roc(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Average ROC curves over seeds, each of the predictions of all folds together.
+    """Average the ROC curves of single fits: predictions of different ones need not be on one scale.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        Predictions of one model and partition: seed, y_true (0 or 1), mixed (logits).
+        Predictions of one model and partition: seed, fold, y_true (0 or 1), mixed (logits).
 
     Returns
     -------
     fpr, tpr : numpy.ndarray
-        False positive rates on a grid, and the mean over seeds of the true positive rates there (vertical average).
-        Empty where no seed has both classes.
+        False positive rates on a grid, and the mean over seeds of the means over folds of the true positive rates there
+        (vertical average): the area below is the mean AUROC, but for the grid. Empty where no fit's rows have both classes.
     """
-    curves = [curve for _, own in rows.groupby("seed", sort=True) if (curve := _roc(own)) is not None]
-    if not curves:
+    of_seed: dict[int, list[np.ndarray]] = {}
+    for (seed, _), own in rows.groupby(["seed", "fold"], sort=True):
+        if (curve := _roc(own)) is not None:
+            of_seed.setdefault(seed, []).append(curve)
+    if not of_seed:
         return np.empty(0), np.empty(0)
-    return np.r_[0.0, _GRID], np.r_[0.0, np.mean(curves, axis=0)]
+    return np.r_[0.0, _GRID], np.r_[0.0, np.mean([np.mean(curves, axis=0) for curves in of_seed.values()], axis=0)]
 
 
 def calibration(rows: pd.DataFrame, confidence: float = 0.95, bins: int = BINS) -> Calibration:
@@ -144,7 +147,7 @@ def roc(predictions: Mapping[str, pd.DataFrame], summary: pd.DataFrame, study: s
     style.add_title(
         figure,
         f"{labels.study(study)}: ROC curves",
-        f"{labels.source(source)}. The predictions of a seed's folds together, mean over {_seeds(found, panels)}.",
+        f"{labels.source(source)}. Mean of the curves of all folds of {_seeds(found, panels)}.",
     )
     return figure
 

@@ -14,6 +14,7 @@ from armed import labels, registry, results
 from armed.config import selected_models
 from armed.data.study import StudyData
 from armed.errors import DataError
+from armed.image_tables import chance_levels
 from armed.plotting import associations, curves, performance, saliency, slopes, spirals, style, top_features
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
@@ -150,7 +151,7 @@ def _saliency_models(study: str, results_dir: Path, config: Mapping) -> Figure:
 
 
 def _localisation(study: str, results_dir: Path, config: Mapping) -> Figure:
-    chances = saliency.chance_levels(_table("metrics", results_dir), study)
+    chances = chance_levels(_table("metrics", results_dir), study)
     return saliency.localisation(_table("summary", results_dir), chances, study, _confidence(config))
 
 

@@ -58,13 +58,6 @@ def maker(scanner: str) -> str:
     return "/".join(dict.fromkeys(word if len(word) <= 3 else word.capitalize() for word in first))
 
 
-def chance_levels(metrics: pd.DataFrame, study: str) -> dict[str, float]:
-    """Mean chance level of localisation by partition, as the notes of `metrics.tsv` tell it."""
-    rows = metrics[(metrics["study"] == study) & (metrics["metric"] == "localisation")]
-    told = rows["note"].astype("str").str.extract(r"chance ([0-9.e+-]+)", expand=False).astype(float)
-    return {str(p): v for p, v in told.groupby(rows["partition"].astype("str")).mean().items() if np.isfinite(v)}
-
-
 @style.styled
 def maps(
     kept: Mapping[str, np.ndarray],
@@ -161,7 +154,7 @@ def models(
     page = _Page.of(len(shown) * (side + _GAP) + 0.5, width)
     for row, i in enumerate(shown.tolist()):
         panels = [page.panel(_LEFT + j * (side + _GAP), 0.5 + row * (side + _GAP), side) for j in range(len(names) + 1)]
-        panels[0].set_ylabel(_who(first, i, study), fontsize=8.5)
+        panels[0].set_ylabel(_who(first, i, study, "\n"), fontsize=8.5)
         _show(panels[0], first, i)
         for ax, name in zip(panels[1:], names, strict=True):
             _show(ax, first, i, drawn[name][row], scale)
@@ -187,7 +180,7 @@ def localisation(summary: pd.DataFrame, chances: Mapping[str, float], study: str
     summary : pandas.DataFrame
         `results/summary.tsv`.
     chances : mapping of str to float
-        By partition, from `chance_levels`.
+        By partition, from `armed.image_tables.chance_levels`.
     study : str
     confidence : float
         Of the intervals in `summary`.
@@ -234,11 +227,11 @@ def _classes(study: str) -> tuple[str, str]:
     return CLASS_NAMES.get(study, ("class 0", "class 1"))
 
 
-def _who(kept: Mapping[str, np.ndarray], subject: int, study: str) -> str:
+def _who(kept: Mapping[str, np.ndarray], subject: int, study: str, between: str = " ") -> str:
     """Label and site of a subject."""
     known = dict(zip(kept["sites"].tolist(), kept["scanner"].tolist(), strict=True))
     own = str(kept["site"][subject])
-    place = f"{_site(own)} {maker(known.get(own, ''))}".strip()
+    place = f"{_site(own)}{between}{maker(known.get(own, ''))}".strip()
     return f"{_classes(study)[int(kept['label'][subject])]}\n{place}"
 
 

@@ -17,11 +17,13 @@ from armed.files import atomic
 # Okabe & Ito's palette, safe for the common kinds of colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A"
+BROWN = "#6B3E00"  # not theirs: their yellow is too light for lines on white
 
 # Two methods of one family may share a colour: every figure names its models in words beside them.
 MODEL_COLOURS = {
     "conventional": BLACK,
     "cluster_input": ORANGE,
+    "cluster_input_plus": BROWN,
     "mldg": ORANGE,
     "domain_adversarial": GREEN,
     "menet": PURPLE,

@@ -129,7 +129,7 @@ class TestHeart:
             results.write(table, tables[table], tmp_path / table)
         results.write("draws", draws, tmp_path / "draws")
         config = configuration.load(DEFAULT)
-        out = {name: tmp_path / name for name in ("summary", "comparison", "paired_tests", "deconfounding")}
+        out = {name: tmp_path / name for name in ("summary", "comparison", "paired_tests", "claims", "deconfounding")}
         given = {table: tmp_path / table for table in ("metrics", "cluster_metrics", "importance")}
         summarise_all(config, given, DEFAULT.with_name("published_results.csv"), out, [tmp_path / "draws"])
         rows = results.read("summary", out["summary"]).query("ci_method == 'corrected' and metric == 'auroc'")
