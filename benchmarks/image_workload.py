@@ -44,7 +44,8 @@ def draw(size: ImageSize) -> tuple[ClusteredData, Splits]:
     """Random images of bytes, memory-mapped as those of a study are, and one fold that trains on all of them."""
     rng = np.random.default_rng(0)
     shape = (size.n_images, 1, size.pixels, size.pixels)
-    X = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
+    with tempfile.TemporaryFile() as file:
+        X = np.memmap(file, np.uint8, "w+", shape=shape)
     X[:] = rng.integers(0, 256, shape, dtype=np.uint8)
     y = np.tile([0, 1], size.n_images // 2)
     sites = np.array([f"site {i:02d}" for i in range(size.n_sites)]).repeat(size.n_images // size.n_sites)

@@ -1,4 +1,4 @@
-"""Measure training on images, and write tables and a figure: `make benchmark-images`, or `python -m benchmarks.images --help`."""
+"""Measure training on images: `make benchmark-images`, or `python -m benchmarks.images --help`."""
 
 from __future__ import annotations
 
