@@ -17,6 +17,10 @@ Five situations, by what varies between two seeds:
   (`armed.bootstrap` makes the draws, table ``draws``), and over seeds as before. The interval is conditional on
   the training data and on the clusters met: it says how surely the metric is known *on these*, and nothing of a further
   cluster.
+
+Of Monte Carlo splits every one is a training of its own, and given the data independent of the others: where draws are made
+over seeds they are then made over splits (a study has few seeds of a few splits), and their spread is widened to that of
+Student's t, as so few are drawn from.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri, stdtrit
 
 from armed.intervals import ROUNDING, Estimate, Values, corrected_t, mean_of, paper_interval, t_interval
 from armed.metrics import RANGES
@@ -63,6 +68,8 @@ class Settings:
     test_to_train : mapping of str to float
         Ratio of test to training samples in a fold or Monte Carlo split, by study; by default 1 / (folds - 1) of the
         folds there are, that of cross-validation.
+    random_splits : collection of str
+        Studies whose folds are Monte Carlo splits.
     """
 
     confidence: float = 0.95
@@ -70,6 +77,7 @@ class Settings:
     tolerance: float = 0.02
     dataset_per_seed: Collection[str] = ()
     test_to_train: Mapping[str, float] = field(default_factory=dict)
+    random_splits: Collection[str] = ()
 
     @classmethod
     def from_config(cls, config: Mapping) -> Settings:
@@ -87,7 +95,8 @@ class Settings:
         )
         found = {name: _test_to_train(study) for name, study in config["studies"].items()}
         ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
-        return cls(**config["statistics"], dataset_per_seed=anew, test_to_train=ratios)
+        drawn = frozenset(n for n, study in config["studies"].items() if study.get("test_fraction") is not None)
+        return cls(**config["statistics"], dataset_per_seed=anew, test_to_train=ratios, random_splits=drawn)
 
     def is_resampled(self, study: str, variant: str) -> bool:
         """Whether seeds of a study and variant have a dataset each."""
@@ -96,6 +105,13 @@ class Settings:
     def ratio(self, study: str, n_folds: int) -> float:
         """Test to train ratio of a fold; NaN where it is not known (a single fold)."""
         return self.test_to_train.get(study, 1 / (n_folds - 1) if n_folds > 1 else math.nan)
+
+    def widening(self, study: str, n: int) -> float:
+        """Factor of the spread over draws of n trainings: 1, but of few random splits that of Student's t."""
+        if study not in self.random_splits or n < 2:
+            return 1.0
+        tail = (1 + self.confidence) / 2
+        return float(stdtrit(n - 1, tail) / ndtri(tail)) * math.sqrt(n / (n - 1))
 
 
 def _test_to_train(study: Mapping) -> float | None:
@@ -107,7 +123,10 @@ def _test_to_train(study: Mapping) -> float | None:
 
 
 class ClusterSums(NamedTuple):
-    """Sums of weight x value and of weights over the folds of each seed: arrays (seeds, clusters)."""
+    """Sums of weight x value and of weights over the folds of each seed: arrays (seeds, clusters).
+
+    Of studies with random splits each split counts as a seed.
+    """
 
     seeds: np.ndarray
     clusters: np.ndarray
@@ -147,6 +166,8 @@ def cluster_sums(cluster_metrics: pd.DataFrame, settings: Settings) -> dict[tupl
     needed = cluster_metrics["partition"].isin(UNSEEN) | (cluster_metrics["fold"] < 0)
     rows = cluster_metrics[needed & ~anew & cluster_metrics["value"].notna() & (cluster_metrics["n"] > 0)]
     rows = rows.assign(weighted=rows["value"] * rows["n"], weights=rows["n"].astype(float))
+    by_split = rows["study"].isin(list(settings.random_splits))
+    rows["seed"] = rows["seed"].where(~by_split, rows["seed"] * 2**20 + rows["fold"])
     by_cluster = rows.groupby([*GROUP, "seed", "cluster"], observed=True)[["weighted", "weights"]]
     sums = by_cluster.sum().reset_index()
     return {key: _matrix(group) for key, group in sums.groupby(GROUP, sort=False, observed=True)}
@@ -160,7 +181,9 @@ def _matrix(rows: pd.DataFrame) -> ClusterSums:
     return ClusterSums(seeds, clusters, weighted, weights)
 
 
-def cluster_bootstrap(sums: ClusterSums, centre: float, seed: int, settings: Settings) -> Estimate:
+def cluster_bootstrap(
+    sums: ClusterSums, centre: float, seed: int, settings: Settings, widening: float = 1.0
+) -> Estimate:
     """Percentile bootstrap of a weighted mean over clusters and seeds, crossed (Owen, Ann. Appl. Stat. 1, 2007).
 
     Parameters
@@ -174,6 +197,8 @@ def cluster_bootstrap(sums: ClusterSums, centre: float, seed: int, settings: Set
         Equal seeds draw equal clusters, so that models are compared on the same draws.
     settings : Settings
         Draws and confidence.
+    widening : float
+        Factor of the spread over seeds (`Settings.widening`).
 
     Returns
     -------
@@ -184,6 +209,7 @@ def cluster_bootstrap(sums: ClusterSums, centre: float, seed: int, settings: Set
     if n_clusters < 2 or math.isnan(centre):
         return Estimate(centre, math.nan, math.nan, math.nan)
     seeds, clusters = _draws(seed, n_seeds, n_clusters, settings.bootstrap)
+    seeds = 1 + widening * (seeds - 1)
     weighted, weights = (((seeds @ x) * clusters).sum(axis=1) for x in (sums.weighted, sums.weights))
     means = weighted[weights > 0] / weights[weights > 0]
     return _percentiles(means + centre - sums.weighted.sum() / sums.weights.sum(), centre, settings)
@@ -219,7 +245,7 @@ def draw_values(draws: pd.DataFrame | None) -> dict[tuple, np.ndarray]:
     return {key: values.to_numpy(np.float64) for key, values in groups}
 
 
-def draws_interval(draws: np.ndarray, values: Values, seed: int, settings: Settings) -> Estimate:
+def draws_interval(draws: np.ndarray, values: Values, seed: int, settings: Settings, study: str = "") -> Estimate:
     """Percentile interval over draws of subjects or clusters, crossed with draws of seeds.
 
     Parameters
@@ -233,6 +259,8 @@ def draws_interval(draws: np.ndarray, values: Values, seed: int, settings: Setti
         Equal seeds draw equal seeds of training.
     settings : Settings
         Confidence.
+    study : str, optional
+        Tells whether its folds are random splits: then these are drawn in place of seeds.
 
     Returns
     -------
@@ -247,7 +275,9 @@ def draws_interval(draws: np.ndarray, values: Values, seed: int, settings: Setti
     centre, defined = mean_of(means), ~np.isnan(draws)
     if math.isnan(centre) or defined.sum() < max(2, _SHARE_DEFINED * len(draws)):
         return Estimate(centre, math.nan, math.nan, math.nan)
-    luck = _seed_draws(seed, len(means), len(draws)) @ (means - centre) / len(means)
+    trained = values.value if study in settings.random_splits else means
+    luck = _seed_draws(seed, len(trained), len(draws)) @ (trained - trained.mean()) / len(trained)
+    luck *= settings.widening(study, len(trained))
     return _percentiles(centre + (draws - draws[defined].mean() + luck)[defined], centre, settings)
 
 
@@ -293,10 +323,11 @@ def estimate(
         return t_interval(means, settings.confidence)
     if partition in UNSEEN or (values.fold < 0).any():
         if draws is not None:
-            return draws_interval(draws, values, derive_seed("seed bootstrap", study, 0), settings)
+            return draws_interval(draws, values, derive_seed("seed bootstrap", study, 0), settings, study)
         if sums is None:
             return Estimate(mean, math.nan, math.nan, math.nan)
-        return cluster_bootstrap(sums, mean, derive_seed("cluster bootstrap", study, 0), settings)
+        widening = settings.widening(study, len(sums.seeds))
+        return cluster_bootstrap(sums, mean, derive_seed("cluster bootstrap", study, 0), settings, widening)
     ratio = settings.ratio(study, int(count.max(initial=0)))
     result = corrected_t(values.value, ratio, settings.confidence)
     # Centred on the mean over seeds, as all others are; the two differ only where some folds are undefined.

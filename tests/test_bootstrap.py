@@ -207,3 +207,22 @@ def test_intervals_on_the_clusters_met_cover():
         found = summary.set_index("ci_method").loc["corrected"]
         hits += found["ci_low"] <= truth <= found["ci_high"]
     assert 0.91 <= hits / trials <= 0.985
+
+
+@pytest.mark.parametrize(("n_mixed", "defined"), [(2, False), (12, True)])
+def test_few_clusters_with_both_classes_give_no_draws_within_clusters(n_mixed, defined):
+    """Of thirty sites most have one class: draws would tell whether one or other of the rest is there, and little else."""
+    rng = np.random.default_rng(0)
+    rows = [
+        ("main", "unseen", 0, fold, f"site {c}", f"{c}-{k}", float(k % 2 if c < n_mixed else c % 2), rng.normal())
+        for fold in range(2)
+        for c in range(30)
+        for k in range(4)
+    ]
+    columns = ["variant", "partition", "seed", "fold", "cluster", "subject", "y_true", "mixed"]
+    found = draws_of_model(
+        pd.DataFrame(rows, columns=columns), ["auroc", WITHIN], study="heart", model="armed", draws=50
+    )
+    within = found.loc[found["metric"] == WITHIN, "value"]
+    assert len(within) == 50 and within.notna().any() == defined
+    assert found.loc[found["metric"] == "auroc", "value"].notna().all()

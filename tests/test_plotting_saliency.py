@@ -103,7 +103,8 @@ class TestEveryFigure:
 
 class TestCatalogue:
     def test_only_studies_with_a_saliency_block_have_them(self, config):
-        assert [s.kind for s in figures(MCI, config)] == ["performance", "roc", "calibration", *NEW]
+        found = [s.kind for s in figures(MCI, config)]
+        assert found == ["performance", "roc", "calibration", *NEW, "random_intercepts"]
         assert not {s.kind for s in figures(MCI_PROBES, config)} & {*NEW}
         assert "top_features" in {s.kind for s in figures(MCI_PROBES, config)}
 

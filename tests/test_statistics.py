@@ -2,6 +2,7 @@
 
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from metric_rows import NO_CLUSTERS, cluster_rows, noise, rows
 from scipy import stats
 
+from armed import config as configuration
 from armed import results
 from armed.statistics import (
     ClusterSums,
@@ -25,6 +27,7 @@ from armed.statistics import (
     t_interval,
 )
 
+DEFAULT = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 RESAMPLED = Settings(dataset_per_seed={"spirals_inverted", "spirals_confounded"})
 
 
@@ -329,3 +332,49 @@ def test_draws_serve_metrics_with_one_value_per_seed_but_not_studies_with_a_data
     resampled = frame.assign(variant="resampled")
     found = summarise(resampled, NO_CLUSTERS, draws=draws.assign(variant="resampled")).iloc[1]
     assert found[["mean", "ci_low", "ci_high"]].tolist() == pytest.approx(t_interval(values.ravel())[:3])
+
+
+class TestRandomSplits:
+    """Monte Carlo splits are trainings of their own: they are drawn in place of seeds, and there are few."""
+
+    SPLITS = Settings(bootstrap=4000, random_splits={"ad_diagnosis"}, test_to_train={"ad_diagnosis": 0.25})
+
+    @staticmethod
+    def rows(values, partition="unseen", metric="auroc"):
+        named = {"study": "ad_diagnosis", "source": "stand-in", "model": "armed", "variant": "main"}
+        cells = [{"seed": s, "fold": f, "value": v} for (s, f), v in np.ndenumerate(values)]
+        return pd.DataFrame(cells).assign(**named, partition=partition, metric=metric, n=60, note="")
+
+    def test_the_config_tells_which_studies_have_them(self):
+        settings = Settings.from_config(configuration.load(DEFAULT))
+        assert set(settings.random_splits) == {"ad_diagnosis"}
+        assert settings.widening("spirals_radius", 2) == 1.0 == settings.widening("ad_diagnosis", 1)
+        assert settings.widening("ad_diagnosis", 6) == pytest.approx(stats.t.ppf(0.975, 5) / 1.959964 * np.sqrt(1.2))
+
+    def test_draws_of_clusters_and_luck_of_splits_add(self):
+        """Clusters alone say nothing of the splits: with clusters that do not matter the interval is nearly Student's t."""
+        values = np.array([[0.5, 0.62, 0.58], [0.66, 0.54, 0.6]])
+        draws = pd.DataFrame({"draw": np.arange(4000), "value": 0.58})
+        draws = draws.assign(study="ad_diagnosis", model="armed", variant="main", partition="unseen", metric="auroc")
+        row = summarise(self.rows(values), NO_CLUSTERS, self.SPLITS, draws).query("ci_method == 'corrected'").iloc[0]
+        half = stats.t.ppf(0.975, 5) * values.std(ddof=1) / np.sqrt(6)
+        assert row["mean"] == pytest.approx(values.mean())
+        assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(half, rel=0.08)
+
+    def test_cluster_metrics_of_splits_too(self):
+        values = np.array([[0.5, 0.62, 0.58], [0.66, 0.54, 0.6]])
+        clusters = pd.concat([self.rows(values).assign(cluster=f"s{c}", n=3) for c in range(30)])
+        row = summarise(self.rows(values), clusters, self.SPLITS).query("ci_method == 'corrected'").iloc[0]
+        half = stats.t.ppf(0.975, 5) * values.std(ddof=1) / np.sqrt(6)
+        assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(half, rel=0.08)
+        by_seed = summarise(self.rows(values), clusters, Settings(bootstrap=4000)).query("ci_method == 'corrected'")
+        assert by_seed["ci_high"].item() - by_seed["ci_low"].item() < half  # two seeds of nearly equal means
+
+    def test_an_interval_ends_where_the_metric_does(self):
+        values = np.array([[0.99, 0.7, 1.0], [0.95, 1.0, 0.9]])
+        table = summarise(self.rows(values, "seen"), NO_CLUSTERS, self.SPLITS).set_index("ci_method")
+        assert (
+            table.loc["corrected", "ci_high"] == 1.0 > table.loc["corrected", "mean"] > table.loc["corrected", "ci_low"]
+        )
+        free = summarise(self.rows(values, "seen", "mse"), NO_CLUSTERS, self.SPLITS).set_index("ci_method")
+        assert free.loc["corrected", "ci_high"] > 1.0
