@@ -20,8 +20,7 @@ from benchmarks import image_plain, image_profile, image_workload
 from benchmarks.image_cases import ImageCase
 from benchmarks.measure import peak_mb
 
-WARM_UP_STEPS = 2
-FEW_IMAGES = 4
+WARM_UP_STEPS = 3
 
 
 class Repeat(NamedTuple):
@@ -160,9 +159,8 @@ class Plain(Session):
             n_test,
         )
         self.drawn = 0
-        # Where a step takes seconds, some images are enough: memory is handed out anew in each step.
-        first = self.draw(WARM_UP_STEPS)
-        self.train(first[:1, -FEW_IMAGES:] if case.steps == 1 else first)
+        # Where a step takes seconds one is enough: memory is handed out anew in each.
+        self.train(self.draw(1 if case.steps == 1 else WARM_UP_STEPS))
 
     def draw(self, steps: int) -> Tensor:
         self.drawn += 1

@@ -11,6 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 # Keras's batch normalisation: share of the old running statistics that a batch leaves, and what is added to the variance.
 NORM_MOMENTUM = 0.99
 NORM_EPSILON = 1e-3
+# Numbers that fit a processor's cache some times over.
+_CACHED = 2**18
 
 
 class _Bare(nn.Conv2d):
@@ -65,8 +67,9 @@ class _PReLU(torch.autograd.Function):
             below = gradient - above
             return torch.addcmul(above, below, factors), (below * x).sum((0, 2, 3), dtype=slopes.dtype)
         of_x, of_slopes = torch.empty_like(gradient), torch.zeros_like(slopes)
-        # A sample at a time: what lies between stays in the processor's cache, and takes no memory.
-        for g, x_own, out in zip(gradient.split(1), x.split(1), of_x.split(1), strict=True):
+        # Few samples at a time: what lies between stays in the processor's cache, and takes no memory.
+        n = max(1, _CACHED // max(1, x[0].numel())) if len(x) else 1
+        for g, x_own, out in zip(gradient.split(n), x.split(n), of_x.split(n), strict=True):
             above = _where_positive(g, x_own)
             below = g - above
             torch.addcmul(above, below, factors, out=out)
