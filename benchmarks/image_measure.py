@@ -20,7 +20,7 @@ from benchmarks import image_plain, image_profile, image_workload
 from benchmarks.image_cases import ImageCase
 from benchmarks.measure import peak_mb
 
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 3
 
 
 class Repeat(NamedTuple):
@@ -159,7 +159,7 @@ class Plain(Session):
             n_test,
         )
         self.drawn = 0
-        # Of large batches one step is enough: memory is handed out anew in each.
+        # Where a step takes seconds one is enough: memory is handed out anew in each.
         self.train(self.draw(1 if case.steps == 1 else WARM_UP_STEPS))
 
     def draw(self, steps: int) -> Tensor:

@@ -209,6 +209,15 @@ class TestHelpers:
         found = channels_last({"w": w, "b": torch.zeros(4)})
         assert found["w"].is_contiguous(memory_format=torch.channels_last) and torch.equal(found["w"], w)
 
+    def test_maps_of_a_network_on_one_channel_are_channels_last_from_the_first_on(self):
+        layer, X = nn.Conv2d(1, 4, 3, padding=1), torch.rand(2, 1, 8, 8)
+        weights = channels_last(dict(layer.named_parameters()))
+        found = torch.func.functional_call(layer, weights, (X,))
+        assert found.is_contiguous(memory_format=torch.channels_last) and not found.is_contiguous()
+        torch.testing.assert_close(found, layer(X))
+        gradient = torch.autograd.grad(found.sum(), layer.weight)[0]
+        torch.testing.assert_close(gradient, torch.autograd.grad(layer(X).sum(), layer.weight)[0])
+
     def test_mapped_images_are_not_read_into_memory(self, tmp_path):
         path = tmp_path / "images.npy"
         np.save(path, np.arange(2 * 16, dtype=np.uint8).reshape(2, 1, 4, 4))

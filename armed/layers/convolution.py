@@ -11,6 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 # Keras's batch normalisation: share of the old running statistics that a batch leaves, and what is added to the variance.
 NORM_MOMENTUM = 0.99
 NORM_EPSILON = 1e-3
+# Numbers that fit a processor's cache some times over.
+_CACHED = 2**18
 
 
 class _Bare(nn.Conv2d):
@@ -47,8 +49,6 @@ class PReLU(nn.PReLU):
 class _PReLU(torch.autograd.Function):
     """PReLU whose gradient is made of torch's operations on whole vectors; its own goes element by element."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(x: Tensor, slopes: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -61,10 +61,25 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slopes = ctx.saved_tensors
-        above = torch.ops.aten.threshold_backward(gradient, x, 0)
-        below = gradient - above
-        of_slopes = (below * x).sum((0, 2, 3), dtype=slopes.dtype)
-        return torch.addcmul(above, below, slopes.to(x.dtype)[:, None, None]), of_slopes
+        factors = slopes.to(x.dtype)[:, None, None]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():  # to be differentiated, or cut by the compiler
+            above = _where_positive(gradient, x)
+            below = gradient - above
+            return torch.addcmul(above, below, factors), (below * x).sum((0, 2, 3), dtype=slopes.dtype)
+        of_x, of_slopes = torch.empty_like(gradient), torch.zeros_like(slopes)
+        # Few samples at a time: what lies between stays in the processor's cache, and takes no memory.
+        n = max(1, _CACHED // max(1, x[0].numel())) if len(x) else 1
+        for g, x_own, out in zip(gradient.split(n), x.split(n), of_x.split(n), strict=True):
+            above = _where_positive(g, x_own)
+            below = g - above
+            torch.addcmul(above, below, factors, out=out)
+            of_slopes += below.mul_(x_own).sum((0, 2, 3), dtype=slopes.dtype)
+        return of_x, of_slopes
+
+
+def _where_positive(gradient: Tensor, x: Tensor) -> Tensor:
+    """Entries of a gradient where x is above 0; 0 elsewhere."""
+    return torch.ops.aten.threshold_backward(gradient, x, 0)
 
 
 def conv_block(
