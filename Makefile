@@ -12,7 +12,7 @@ LOCKED = $(if $(FLOCK),mkdir -p $(1) && $(FLOCK) --nonblock --conflict-exit-code
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete $(if $(FLOCK),--nolock)
 EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work in this folder; wait for it to end." >&2; exit $$status; }
 
-.PHONY: results report smoke paper benchmark test lint setup clean
+.PHONY: results report smoke paper benchmark benchmark-images test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
@@ -32,6 +32,9 @@ paper: setup  ## the paper's full scale, in paper/
 
 benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv and figures; the machine should be idle
 	$(BIN)/python -m benchmarks --output results
+
+benchmark-images: setup  ## images per second in training, default and paper size: results/benchmark_images.tsv; likewise
+	$(BIN)/python -m benchmarks.images --output results
 
 test: setup lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup

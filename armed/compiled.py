@@ -122,7 +122,8 @@ class _OneReplica(Stack):
         self.main = _OneParameters(main, stack.main.shapes)
         self.adversary = None if adversary is None else _OneParameters(adversary, stack.adversary.shapes)
         self.buffers = buffers
-        self._tied = stack._tied
+        self.convolutional = False
+        self._tied, self._l1 = stack._tied, stack._l1
 
     def vmap(self, function: Callable, *args: object) -> object:
         return function(*args)

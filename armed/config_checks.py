@@ -74,7 +74,7 @@ def _complete(node: object, forms: Mapping, own: tuple[str, ...]) -> object:
     if not isinstance(node, dict):
         return node
     if "x-form" in node:
-        return _complete(forms[node["x-form"]], forms, own)
+        return _of_study(_complete(forms[node["x-form"]], forms, own), registry.OWN)
     done = {key: _complete(value, forms, own) for key, value in node.items() if not key.startswith("x-")}
     if "x-enum" in node:
         tuned = [m.id for m in registry.MODELS.values() if m.tunable]
@@ -82,7 +82,7 @@ def _complete(node: object, forms: Mapping, own: tuple[str, ...]) -> object:
         done["enum"] = list({"studies": studies, "models": registry.MODELS, "tuned": tuned}[node["x-enum"]])
     if "x-studies" in node:
         forms_of = {id: registry.STUDIES[id].form for id in registry.BUILT_IN} | dict.fromkeys(own, OWN_FORM)
-        done["properties"] = {study: _complete(forms[form], forms, own) for study, form in forms_of.items()}
+        done["properties"] = {id: _of_study(_complete(forms[form], forms, own), id) for id, form in forms_of.items()}
     if "x-variants" in node:
         settings = _complete(node["x-variants"], forms, own)
         done["properties"] = {model: _variants_of(block) for model, block in settings.items()}
@@ -92,6 +92,16 @@ def _complete(node: object, forms: Mapping, own: tuple[str, ...]) -> object:
     if "type" in done and isinstance(done.get("properties"), dict):
         done.setdefault("required", list(done["properties"]))
     return done
+
+
+def _of_study(block: dict, study: str) -> dict:
+    """The rules of a study (which are changed), with blocks for the models that list it alone."""
+    listed = study if study in registry.BUILT_IN else registry.OWN
+    models = [m.id for m in registry.MODELS.values() if listed in m.studies]
+    rules = block["properties"]
+    for rule in (rules["settings"], rules["variants"], rules["tuning"]["properties"]["space"]):
+        rule["properties"] = {m: rule["properties"][m] for m in models if m in rule["properties"]}
+    return block
 
 
 def _variants_of(block: dict) -> dict:

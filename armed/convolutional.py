@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 PRECISIONS = ("float32", "mixed")
@@ -56,9 +56,13 @@ def channels_last(tensors: object) -> object:
 
 
 def _channels_last(value: object) -> object:
-    if isinstance(value, Tensor) and value.ndim == 4:
-        return value.contiguous(memory_format=torch.channels_last)
-    return value
+    if not isinstance(value, Tensor) or value.ndim != 4:
+        return value
+    if value.shape[1] == 1:
+        # In memory both orders are one here, and torch leaves strides that say "rows last": the first and largest maps of the
+        # network would follow them, and so would all that is done to them.
+        return value.reshape(len(value), *value.shape[2:], 1).permute(0, 3, 1, 2)
+    return value.contiguous(memory_format=torch.channels_last)
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -76,6 +80,26 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def compile_once(*modules: nn.Module | None) -> None:
+    """Have torch compile the calls of these modules from now on, with the random draws that they would take else."""
+    for module in modules:
+        if module is not None and module._compiled_call_impl is None:
+            module.compile(dynamic=False, options={"fallback_random": True})
+
+
+@contextmanager
+def uncompiled(module: nn.Module) -> Iterator[None]:
+    """Call a module and its parts as they are: batches of another size than in training would each be compiled anew."""
+    compiled = {m: m._compiled_call_impl for m in module.modules() if m._compiled_call_impl is not None}
+    for m in compiled:
+        m._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for m, call in compiled.items():
+            m._compiled_call_impl = call
 
 
 @functools.cache

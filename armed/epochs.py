@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from armed.convolutional import as_inputs, keep_memory, seeded
+from armed.convolutional import as_inputs, compile_once, keep_memory, seeded
 from armed.programs import Batch, Program, State
 
 
@@ -86,9 +86,12 @@ def eager_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
     return mean_loss(total, draws)
 
 
-def convolutional_epoch(state: State, program: Program, draws: Draws) -> np.ndarray:
+def convolutional_epoch(state: State, program: Program, draws: Draws, *, compiled: bool = False) -> np.ndarray:
     """As `eager_epoch`, for one replica of a network of convolutions, whose layers draw from torch's global generator."""
     keep_memory()
+    if compiled:
+        module = state.stack.module
+        compile_once(module.net, getattr(module, "adversary", None))
     (seed,) = draws.seeds
     with seeded(seed, state.stack.device):
         return eager_epoch(state, program, draws)

@@ -185,6 +185,26 @@ TABLES: dict[str, Table] = {
         ("method", "engine", "factor", "level"),
         ("cpu_s_per_model", "peak_mb"),
     ),
+    "benchmark_images": Table(
+        _columns(
+            "method size device engine precision",
+            "threads steps repeats",
+            "images_per_s images_low images_high ms_per_image peak_mb loading_share ratio ratio_low ratio_high",
+            "method size device engine precision threads steps repeats images_per_s images_low images_high ms_per_image "
+            "peak_mb loading_share ratio ratio_low ratio_high",
+        ),
+        ("method", "size", "device", "engine", "precision"),
+        ("images_per_s", "peak_mb"),
+    ),
+    "benchmark_images_profile": Table(
+        _columns(
+            "method size device engine precision part",
+            "",
+            "ms_per_image share",
+            "method size device engine precision part ms_per_image share",
+        ),
+        ("method", "size", "device", "engine", "precision", "part"),
+    ),
     "paired_tests": Table(
         _columns(
             "study source variant partition metric model reference",

@@ -24,6 +24,7 @@ from armed.convolutional import (
     autocast,
     channels_last,
     one_by_one,
+    uncompiled,
 )
 from armed.errors import UnsupportedLayerError
 from armed.parameters import Parameters
@@ -276,7 +277,8 @@ class Stack:
         """Outputs of one replica, some rows after others: the outputs of layers on all of them might not fit in memory."""
         cuts = range(0, max(1, len(rows)), EVALUATED_AT_ONCE)
         parts = [slice(start, start + EVALUATED_AT_ONCE) for start in cuts]
-        found = [self._of_block(function, X, rows[p][None], clusters[p][None], [replica]) for p in parts]
+        with uncompiled(self.module):
+            found = [self._of_block(function, X, rows[p][None], clusters[p][None], [replica]) for p in parts]
         return {name: np.concatenate([out[name][0] for out in found]) for name in found[0]}
 
     def _of_block(

@@ -219,13 +219,13 @@ def score(fit: StackFit, data: ClusteredData, held: Rows, metric: str) -> dict[t
 
     NaN for replicas with a note: their training diverged.
     """
-    import torch
 
+    from armed.convolutional import as_pool
     from armed.stack import predictions
 
     codes = data.codes(fit.levels)
     rows = [np.asarray(held[r.seed, r.fold]) for r in fit.replicas]
-    X = torch.tensor(data.X, dtype=torch.float32, device=fit.stack.device)
+    X = as_pool(data.X, fit.stack.device)
     outputs = fit.stack.evaluate(predictions, X, rows, [codes[r] for r in rows])
     mixed = np.concatenate([out["mixed"] for out in outputs])
     cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])

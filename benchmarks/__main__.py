@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from benchmarks import images
 from benchmarks.cases import METHODS, Case, plan, quick_plan
 from benchmarks.worker import Worker
 
@@ -24,6 +25,8 @@ STARTED_TOGETHER = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns 1 if a case failed, else 0."""
     given = _parser().parse_args(arguments)
+    if given.images is not None:
+        return images.main(given.images)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     begin = time.time()
     blocks = quick_plan() if given.quick else plan(tuple(given.methods))
@@ -93,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder for tables and figures")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each case")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="methods to measure")
+    parser.add_argument(
+        "--images", nargs=argparse.REMAINDER, help="training on images instead; options of benchmarks.images follow"
+    )
     parser.add_argument("--quick", action="store_true", help="a small part, to see that it runs; not to read from")
     return parser
 

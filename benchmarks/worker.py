@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from benchmarks.cases import Case
@@ -35,13 +36,16 @@ class Worker:
     """
 
     def __init__(self, case: Case) -> None:
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        # Fresh interpreters: a forked one would begin with its parent's memory, and count it.
+        self._begin(case, serve, "spawn")
+
+    def _begin(self, case: object, serve: Callable, start: str) -> None:
         self.case = case
         self.repeats: list[tuple[float, float]] = []
         self.peak_mb = self.compile_s = float("nan")
         self.error = ""
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-        # Fresh interpreters: a forked one would begin with its parent's memory, and count it.
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(start)
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(case, theirs), daemon=True)
         self._process.start()

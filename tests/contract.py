@@ -18,7 +18,7 @@ CONFIG = yaml.safe_load(DEFAULT.read_text())["studies"]["spirals_radius"]
 TRAINING = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}
 SEEDS = [0, 1]
 EFFECTS = ["seed", "fold", "cluster", "effect", "feature", "mean", "sd"]
-MODELS = list(registry.MODELS)
+MODELS = registry.models_for("spirals_radius")
 INFERRING = [m for m in MODELS if registry.model(m).infers_clusters]
 
 

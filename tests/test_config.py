@@ -105,7 +105,7 @@ class TestWhatJobsDependOn:
 
     def test_all_methods_have_the_same_budget(self, config):
         tuned = configuration.tuned_models(config, "spirals_radius")
-        assert tuned == [m.id for m in registry.MODELS.values() if m.tunable]
+        assert tuned == [m for m in registry.models_for("spirals_radius") if registry.model(m).tunable]
         for model in tuned:
             plan = Plan(**configuration.settings(config, "spirals_radius", model)["tuning"])
             assert set(plan.space) == set(registry.model(model).tunable)
@@ -178,7 +178,7 @@ class TestWhatJobsDependOn:
             return {k: backwards(value[k]) for k in reversed(value)} if isinstance(value, dict) else value
 
         turned = backwards(config)
-        for model in registry.MODELS:
+        for model in registry.models_for("spirals_radius"):
             once, again = (json.dumps(configuration.settings(c, "spirals_radius", model)) for c in (config, turned))
             assert once == again
 

@@ -48,7 +48,11 @@ class TestSchema:
         studies = schema["studies"]["properties"]
         assert set(studies) == set(registry.STUDIES)
         for study, rule in studies.items():
-            assert set(rule["properties"]["settings"]["properties"]) == set(registry.models_for(study))
+            blocks = rule["properties"]
+            models = registry.models_for(study)
+            assert set(blocks["settings"]["properties"]) == set(blocks["variants"]["properties"]) == set(models)
+            tunable = {m for m in models if registry.model(m).tunable}
+            assert set(blocks["tuning"]["properties"]["space"]["properties"]) == tunable
         run = schema["run"]["properties"]
         assert run["studies"]["items"]["enum"] == list(registry.STUDIES)
         assert run["models"]["items"]["enum"] == list(registry.MODELS)
@@ -304,7 +308,19 @@ class TestConsistency:
         monkeypatch.setitem(registry.MODELS, "mldg", elsewhere)
         put(config, "run.studies", ["spirals_radius"])
         put(config, "run.models", ["mldg"])
-        assert [p.split(" but ")[0] for p in problems(config)] == [
-            "run.models selects 'mldg',",
-            "run.models has no model for study 'spirals_radius',",
-        ]
+        (problem,) = problems(config)
+        assert problem.startswith(
+            "run.models has no model for study 'spirals_radius', but at least one was expected of"
+        )
+        assert "mldg" not in problem and "armed_no_adversary" in problem
+
+    def test_models_that_no_selected_study_has_are_left_out(self, config):
+        put(config, "run.studies", ["spirals_radius"])
+        put(config, "run.models", ["conventional", "cluster_input_plus"])
+        assert problems(config) == []
+        assert configuration.selected_models(config, "spirals_radius") == ["conventional"]
+
+    def test_settings_of_a_model_that_does_not_apply(self, config):
+        put(config, f"{SPIRALS}.settings.cluster_input_plus", {})
+        (problem,) = problems(config)
+        assert problem.startswith(f"{SPIRALS}.settings.cluster_input_plus is an unknown key.")

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from config_edits import DEFAULT
 from contract import (
     ALL,
     CONFIG,
@@ -35,6 +37,8 @@ def name(request) -> str:
 
 def test_the_registry_covers_the_config():
     assert set(CONFIG["settings"]) == set(MODELS)
+    for study, block in yaml.safe_load(DEFAULT.read_text())["studies"].items():
+        assert set(block["settings"]) >= set(registry.models_for(study)), study
 
 
 def test_the_constructor_stores_parameters_only(name):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from armed import registry
 from armed.cluster_inference import ClusterInference
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits, make_splits
@@ -43,6 +44,11 @@ METHODS = {
     "armed": (ARMED, {"slopes": "hidden.3", **ADVERSARY}),
     "armed_dense_adversary": (ARMED, {"slopes": "hidden.3", "adversary_units": [4]}),
 }
+
+
+def test_all_methods_for_images_are_here():
+    listed = [registry.model(m) for m in registry.models_for("ad_diagnosis")]
+    assert {registry.load(m.method) for m in listed} == {cls for cls, _ in METHODS.values()} | {RandomizedZ}
 
 
 def simulated() -> ClusteredData:

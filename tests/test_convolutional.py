@@ -48,10 +48,12 @@ def folds(n=2):
     return Splits(tuple(Fold(0, k, np.roll(rows, 7 * k)[:40], np.roll(rows, 7 * k)[40:50], rows[:0]) for k in range(n)))
 
 
-def trained(images, n=2, epochs=3, checkpoint=None, **settings):
+def trained(images, n=2, epochs=3, checkpoint=None, engine="auto", **settings):
     training = Training(epochs=epochs, batch_size=16, learning_rate=3e-3, optimiser="nadam", **settings)
     objective = Objective(lambda_F=0.5, lambda_K=1e-3)
-    return fit_stack(factory, images, folds(n), objective=objective, training=training, checkpoint=checkpoint)
+    return fit_stack(
+        factory, images, folds(n), objective=objective, training=training, checkpoint=checkpoint, engine=engine
+    )
 
 
 def assert_same(first, second):
@@ -112,6 +114,14 @@ class TestTraining:
         losses = [f.history["loss"].iloc[-1] for f in (single, mixed)]
         assert losses[0] != losses[1]
         assert losses[1] == pytest.approx(losses[0], abs=0.05)
+
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself
+    def test_compiled_calls_give_the_same(self, images):
+        plain, compiled = trained(images, 1), trained(images, 1, engine="compiled")
+        # Not the weights: what batch normalisation takes away has gradients of rounding only, whose sign Nadam follows.
+        np.testing.assert_allclose(compiled.history["loss"], plain.history["loss"], rtol=1e-5)
+        assert all(m._compiled_call_impl is None for m in compiled.stack.replica(0).modules())
 
     def test_running_statistics_are_updated_once_a_step(self, images):
         state = trained(images, 1, epochs=3).stack.state()
@@ -198,6 +208,15 @@ class TestHelpers:
         w = torch.randn(4, 3, 3, 3)
         found = channels_last({"w": w, "b": torch.zeros(4)})
         assert found["w"].is_contiguous(memory_format=torch.channels_last) and torch.equal(found["w"], w)
+
+    def test_maps_of_a_network_on_one_channel_are_channels_last_from_the_first_on(self):
+        layer, X = nn.Conv2d(1, 4, 3, padding=1), torch.rand(2, 1, 8, 8)
+        weights = channels_last(dict(layer.named_parameters()))
+        found = torch.func.functional_call(layer, weights, (X,))
+        assert found.is_contiguous(memory_format=torch.channels_last) and not found.is_contiguous()
+        torch.testing.assert_close(found, layer(X))
+        gradient = torch.autograd.grad(found.sum(), layer.weight)[0]
+        torch.testing.assert_close(gradient, torch.autograd.grad(layer(X).sum(), layer.weight)[0])
 
     def test_mapped_images_are_not_read_into_memory(self, tmp_path):
         path = tmp_path / "images.npy"

@@ -44,7 +44,8 @@ def test_the_registry_knows_it_once_declared(declared):
     entry = registry.study("vaccines")
     assert (entry.source, entry.kind, entry.label) == ("own", "binary", "Vaccines")
     assert entry.partitions == ("seen", "unseen", "unseen_population") and entry.threshold == "train"
-    assert configuration.selected_models(declared, "vaccines") == list(registry.MODELS)
+    assert configuration.selected_models(declared, "vaccines") == registry.models_for("vaccines")
+    assert "cluster_input_plus" not in registry.models_for("vaccines")  # for images
     settings = configuration.settings(declared, "vaccines", "armed")
     assert settings["kind"] == "binary" and settings["preparation"] == ["standardise"]
 
@@ -73,7 +74,11 @@ def test_models_and_metrics_follow_the_label(declared, kind, metric, without):
         (f"{OWN}.drop", ["comm"], f"{OWN}.drop lists 'comm', but it is the cluster."),
         (f"{OWN}.features", ["immun"], f"{OWN}.features lists 'immun', but no feature was expected that is the label."),
         (f"{OWN}.unseen", -1, f"{OWN}.unseen is -1, but a whole number of at least 0"),
-        ("studies.vaccines.training.monitor", "f1", "training.monitor is 'f1', but one of loss, auprc was expected."),
+        (
+            "studies.vaccines.training.monitor",
+            "f1",
+            "training.monitor is 'f1', but one of loss, auprc, auroc was expected.",
+        ),
         ("studies.vaccines.validation_fraction", 0.0, "nothing is held out to stop training by."),
     ],
 )

@@ -136,7 +136,7 @@ class TestTables:
         assert shown.loc["ARMED", "unseen clusters, new dataset per seed"] == expected
         assert shown.loc["Conventional", "unseen clusters, Z = 0"] == "–"
         assert shown.loc["Meta-learning (MLDG), label defect", "seen clusters, new dataset per seed"] == "–"
-        known = [registry.MODELS[m].label for m in registry.models_for(RADIUS)]
+        known = [registry.model(m).label for m in registry.models_for(RADIUS)]
         assert [n for n in shown.index if n in known] == known
 
     def test_paired_tests(self, frames):

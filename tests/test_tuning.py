@@ -25,7 +25,7 @@ PLAN = Plan(
 )
 
 
-TUNABLE = [m.id for m in registry.MODELS.values() if m.tunable]
+TUNABLE = [m for m in registry.models_for("spirals_radius") if registry.model(m).tunable]
 
 
 def plan_of(model: str) -> Plan:

@@ -213,7 +213,6 @@ def _fits(
     settings: Mapping, data: StudyData, splits: Path, run: Path, inference: Path | None
 ) -> Iterator[tuple[Fits, str, str]]:
     """Each training with its variant in the results and that of its data."""
-    regions = getattr(data, "regions", {})
     for variant in variants(settings, data):
         method = registry.load(registry.model(settings["model"]).method).load(run / variant.folder)
         folds = read_splits(splits, variant.data).select(sorted({seed for seed, _ in method.replicas_}))
@@ -221,7 +220,7 @@ def _fits(
         if inference is not None:
             predictor = registry.load(CLUSTER_INFERENCE).load(inference / variant.data)
         first = variant.rotation * (1 + max(f.fold for f in folds))
-        known = regions.get(variant.data, {})
+        known = data.regions.get(variant.data, {})
         yield Fits(method, data.parts[variant.data], folds, predictor, known, first), variant.name, variant.data
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 # Keras's batch normalisation: share of the old running statistics that a batch leaves, and what is added to the variance.
 NORM_MOMENTUM = 0.99
 NORM_EPSILON = 1e-3
+# Numbers that fit a processor's cache some times over.
+_CACHED = 2**18
 
 
 class _Bare(nn.Conv2d):
@@ -34,6 +37,51 @@ def convolution(n_inputs: int, n_filters: int, size: int = 3, *, padded: bool = 
     return layer
 
 
+class PReLU(nn.PReLU):
+    """As `torch.nn.PReLU`; on maps in a processor's memory its gradient takes a third of the time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or input.ndim != 4 or self.num_parameters != input.shape[1]:
+            return super().forward(input)
+        return _PReLU.apply(input, self.weight)
+
+
+class _PReLU(torch.autograd.Function):
+    """PReLU whose gradient is made of torch's operations on whole vectors; its own goes element by element."""
+
+    @staticmethod
+    def forward(x: Tensor, slopes: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return F.prelu(x, slopes.to(x.dtype))
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, slopes = ctx.saved_tensors
+        factors = slopes.to(x.dtype)[:, None, None]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():  # to be differentiated, or cut by the compiler
+            above = _where_positive(gradient, x)
+            below = gradient - above
+            return torch.addcmul(above, below, factors), (below * x).sum((0, 2, 3), dtype=slopes.dtype)
+        of_x, of_slopes = torch.empty_like(gradient), torch.zeros_like(slopes)
+        # Few samples at a time: what lies between stays in the processor's cache, and takes no memory.
+        n = max(1, _CACHED // max(1, x[0].numel())) if len(x) else 1
+        for g, x_own, out in zip(gradient.split(n), x.split(n), of_x.split(n), strict=True):
+            above = _where_positive(g, x_own)
+            below = g - above
+            torch.addcmul(above, below, factors, out=out)
+            of_slopes += below.mul_(x_own).sum((0, 2, 3), dtype=slopes.dtype)
+        return of_x, of_slopes
+
+
+def _where_positive(gradient: Tensor, x: Tensor) -> Tensor:
+    """Entries of a gradient where x is above 0; 0 elsewhere."""
+    return torch.ops.aten.threshold_backward(gradient, x, 0)
+
+
 def conv_block(
     n_inputs: int,
     n_filters: int,
@@ -52,7 +100,7 @@ def conv_block(
     layers: list[tuple[str, nn.Module]] = [
         ("conv", convolution(n_inputs, n_filters, padded=padded)),
         ("norm", nn.BatchNorm2d(n_filters, eps=NORM_EPSILON, momentum=1 - norm_momentum)),
-        ("activation", nn.PReLU(n_filters, init=0.0)),
+        ("activation", PReLU(n_filters, init=0.0)),
     ]
     if pool:
         layers.append(("pool", nn.MaxPool2d(2)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from armed.layers.convolution import conv_block, convolution
+from armed.layers.convolution import PReLU, conv_block, convolution
 
 
 def built(factory, seed: int = 0):
@@ -61,3 +61,41 @@ def test_a_block_is_its_layers_in_order():
     expected = nn.functional.max_pool2d(torch.relu(block.norm(block.conv(X))), 2)
     torch.testing.assert_close(block(X), expected)
     assert conv_block(2, 4, pool=False)(X).shape == (3, 4, 6, 6)
+
+
+class TestPReLU:
+    """Against torch's own, in values, gradients and second derivatives."""
+
+    def layers(self, channels=3):
+        own, torchs = PReLU(channels), nn.PReLU(channels)
+        with torch.no_grad():
+            for layer in (own, torchs):
+                layer.weight.copy_(torch.linspace(-0.5, 1.5, channels))
+        return own, torchs
+
+    def gradients(self, layer, X, **options):
+        X = X.detach().requires_grad_()
+        out = layer(X)
+        return out.detach(), *torch.autograd.grad((out**2).sum(), (X, layer.weight), **options)
+
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_gradients_are_those_of_torch(self, memory_format, dtype):
+        X = torch.randn(4, 3, 6, 5).contiguous(memory_format=memory_format)
+        X[0, :, 0, 0] = 0.0
+        own, torchs = self.layers()
+        found = self.gradients(own, X.to(dtype))
+        expected = self.gradients(torchs, X)
+        tolerance = 1e-5 if dtype == torch.float32 else 0.05
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a.float(), b, rtol=tolerance, atol=tolerance * float(b.abs().max()))
+        assert found[0].dtype == found[1].dtype == dtype and found[2].dtype == torch.float32
+        assert found[1].is_contiguous(memory_format=memory_format)
+
+    def test_it_can_be_differentiated_twice(self):
+        X = torch.randn(2, 3, 4, 4)
+        second = []
+        for layer in self.layers():
+            _, of_x, of_slopes = self.gradients(layer, X, create_graph=True)
+            second.append(torch.autograd.grad((of_x**2).sum() + (of_slopes**2).sum(), layer.weight)[0])
+        torch.testing.assert_close(*second)

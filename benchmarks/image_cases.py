@@ -1,0 +1,128 @@
+"""What is measured of training on images: every case is one method, size, device, engine and precision. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+METHODS = (
+    "conventional",
+    "cluster_input",
+    "cluster_input_plus",
+    "mldg",
+    "domain_adversarial",
+    "menet",
+    "lmmnn",
+    "armed",
+    "armed_no_adversary",
+    "cluster_inference",
+)
+"""Networks that `ad_diagnosis` trains: models of the registry, and the Z-predictor."""
+PROFILED = ("conventional", "armed")
+"""Of which a step is profiled too: the network alone, and all of ARMED."""
+ENGINES = (("plain", "float32"), ("library", "float32"), ("library", "mixed"))
+"""Engine and precision; "library" is this library's own engine."""
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """Size of a training.
+
+    Parameters
+    ----------
+    pixels : int
+        Height and width of an image.
+    batch_size : int, optional
+        None: the one in config/config.yaml.
+    network, adversary : dict
+        What differs from the settings in config/config.yaml.
+    n_sites, n_images : int
+        Clusters, and samples of the pool that batches are gathered from.
+    steps, steps_on_gpu, repeats : int
+        Training steps that are timed at a time, and how often.
+    """
+
+    pixels: int
+    batch_size: int | None = None
+    network: dict = field(default_factory=dict)
+    adversary: dict = field(default_factory=dict)
+    n_sites: int = 12
+    n_images: int = 480
+    steps: int = 12
+    steps_on_gpu: int = 20
+    repeats: int = 3
+
+
+SIZES = {
+    "default": ImageSize(pixels=96),
+    "paper": ImageSize(
+        pixels=192,
+        batch_size=32,
+        network={"filters": [64, 128, 128, 256, 256, 512, 512], "dense": 512},
+        adversary={"adversary_units": [512], "adversary_filters": [64, 64, 128, 128, 256, 256, 512]},
+        steps=1,
+        repeats=2,
+    ),
+    "tiny": ImageSize(
+        pixels=16,
+        batch_size=6,
+        network={"filters": [2, 2, 2, 2, 2, 2, 3], "dense": 4},
+        adversary={"adversary_units": [4], "adversary_filters": [2, 2, 2, 2, 2, 2, 3]},
+        n_sites=3,
+        n_images=36,
+        steps=2,
+        repeats=2,
+    ),
+}
+"""config/config.yaml's, the paper's, and one to see that it runs."""
+
+
+@dataclass(frozen=True)
+class ImageCase:
+    """One thing to measure.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    size : str
+        One of `SIZES`.
+    device : {"cpu", "cuda"}
+    engine, precision : str
+        One of `ENGINES`.
+    threads : int
+        Of torch, on a processor.
+    """
+
+    method: str
+    size: str = "default"
+    device: str = "cpu"
+    engine: str = "plain"
+    precision: str = "float32"
+    threads: int = 2
+
+    @property
+    def scale(self) -> ImageSize:
+        return SIZES[self.size]
+
+    @property
+    def steps(self) -> int:
+        return self.scale.steps if self.device == "cpu" else self.scale.steps_on_gpu
+
+    @property
+    def profiled(self) -> bool:
+        return self.method in PROFILED
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.engine} {self.precision}, {self.size} size, {self.device}"
+
+
+def plan(sizes: Sequence[str], methods: Sequence[str], devices: Sequence[str], threads: int) -> list[list[ImageCase]]:
+    """Blocks of cases; those of a block are measured in turn, so that they meet the same state of the machine."""
+    return [
+        [ImageCase(method, size, device, *engine, threads) for engine in ENGINES]
+        for device in devices
+        for size in sizes
+        for method in methods
+    ]

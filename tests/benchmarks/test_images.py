@@ -1,0 +1,135 @@
+"""Training on images, measured: cases, what a session takes, tables, the figure, and a whole tiny run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from armed import config as configuration
+from armed import registry, results
+from benchmarks import image_figures, image_measure, image_profile, image_tables, image_workload, images
+from benchmarks.image_cases import ENGINES, METHODS, SIZES, ImageCase, plan
+from benchmarks.image_worker import ImageWorker
+
+
+def made_up(case, factor=1.0):
+    """As an `ImageWorker` that has measured a case."""
+    cost = {"plain": 0.1, "library": 0.05}[case.engine] * (0.5 if case.precision == "mixed" else 1.0) * factor
+    parts = dict.fromkeys(image_profile.PARTS, cost / len(image_profile.PARTS)) if case.profiled else {}
+    repeats = [(f * cost, 0.01 * cost) for f in (1.0, 1.2)]
+    return SimpleNamespace(case=case, repeats=repeats, peak_mb=500.0, parts=parts)
+
+
+def workers(sizes=("default", "paper"), devices=("cpu",)):
+    return [made_up(case) for block in plan(sizes, METHODS, devices, 2) for case in block]
+
+
+class TestCases:
+    def test_every_network_that_the_study_trains_is_measured(self):
+        config = configuration.load([image_workload.CONFIG])
+        trained = {m for m in configuration.fit_models(config, "ad_diagnosis") if registry.model(m).engine == "stack"}
+        assert trained | {"cluster_inference"} == set(METHODS)
+
+    def test_cases_of_a_block_differ_in_engine_alone(self):
+        blocks = plan(["default", "paper"], METHODS, ["cpu", "cuda"], 2)
+        assert len(blocks) == 4 * len(METHODS)
+        for block in blocks:
+            assert [(c.engine, c.precision) for c in block] == list(ENGINES)
+            assert len({(c.method, c.size, c.device, c.threads) for c in block}) == 1
+
+    def test_the_papers_size_is_the_papers(self):
+        given = image_workload.settings("armed", SIZES["paper"])
+        assert given["training"]["batch_size"] == 32 and given["training"]["optimiser"] == "nadam"
+        assert given["network"]["filters"] == [64, 128, 128, 256, 256, 512, 512]
+        assert len(given["main"]["adversary_filters"]) == 7
+
+    def test_the_default_size_is_the_configurations(self):
+        block = configuration.load([image_workload.CONFIG])["studies"]["ad_diagnosis"]
+        given = image_workload.settings("domain_adversarial", SIZES["default"])
+        assert given["network"] == block["network"] and given["main"] == block["settings"]["domain_adversarial"]
+        assert given["training"]["batch_size"] == block["training"]["batch_size"]
+        assert SIZES["default"].pixels == block["data"]["image_size"]
+
+
+class TestSession:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_all_steps_are_taken_and_counted(self, engine):
+        session = image_measure.prepare(ImageCase("conventional", "tiny", "cpu", *engine, threads=1))
+        batches = session.draw(2)
+        assert session.n_images(batches) == 2 * 6
+        found = session.measure()
+        assert 0 < found.loading < found.step < 1
+        assert found.peak_mb > 100
+
+    def test_a_repeat_trains(self):
+        session = image_measure.prepare(ImageCase("armed", "tiny", "cpu", "library", threads=1))
+        before = session.state.stack.state()
+        session.measure()
+        after = session.state.stack.state()
+        assert not torch.equal(before["net.output.weight"], after["net.output.weight"])
+        assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("adversary."))
+
+    @pytest.mark.parametrize("engine", ["plain", "library"])
+    def test_the_profile_finds_the_parts(self, engine):
+        found = image_measure.prepare(ImageCase("conventional", "tiny", "cpu", engine, threads=1)).profile()
+        assert list(found) == list(image_profile.PARTS)
+        assert all(seconds > 0 for seconds in found.values())
+        assert found["all else"] < 0.5 * sum(found.values())
+
+
+class TestTables:
+    def test_ratios_are_to_the_plain_loop_of_the_same_network_size_and_device(self):
+        rows = image_tables.comparison(workers())
+        assert np.allclose(rows.loc[rows["engine"] == "plain", "ratio"], 1)
+        of_library = rows[rows["engine"] == "library"].set_index("precision")["ratio"]
+        assert np.allclose(of_library["float32"], 2) and np.allclose(of_library["mixed"], 4)
+        row = rows.iloc[0]
+        assert row["images_low"] < row["images_per_s"] < row["images_high"]
+        assert np.isclose(row["ms_per_image"], 1000 / row["images_per_s"])
+
+    def test_they_are_as_their_schemas_say(self, tmp_path):
+        for name, table in (
+            ("benchmark_images", image_tables.comparison(workers())),
+            ("benchmark_images_profile", image_tables.parts(workers())),
+        ):
+            results.write(name, table, tmp_path / f"{name}.tsv")
+            assert len(results.read(name, tmp_path / f"{name}.tsv")) == len(table)
+
+    def test_without_its_plain_loop_a_case_has_no_ratio(self):
+        rows = image_tables.comparison([w for w in workers() if w.case.engine != "plain"])
+        assert rows["ratio"].isna().all()
+
+    def test_parts_as_text_have_a_row_each(self):
+        text = image_tables.profile_text(image_tables.parts(workers(["paper"])))
+        assert all(part in text for part in (*image_profile.PARTS, "all"))
+
+    @pytest.mark.parametrize(
+        ("sizes", "devices"), [(("default", "paper"), ("cpu",)), (("paper",), ("cpu",)), (("paper",), ("cpu", "cuda"))]
+    )
+    def test_the_figure_has_a_panel_for_each_size_and_device(self, sizes, devices):
+        figure = image_figures.speed(image_tables.comparison(workers(sizes, devices)))
+        titled = [ax for ax in figure.axes if ax.get_title(loc="left")]
+        assert len(titled) == len(sizes) * len(devices)
+        assert {t.get_text() for ax in titled for t in ax.texts} == {"2.0x", "4.0x"}
+
+
+def test_a_case_that_fails_says_which_and_why():
+    worker = ImageWorker(ImageCase("no such method", "tiny", threads=1))
+    worker.warm_up()
+    worker.measure()
+    worker.close()
+    assert worker.error.startswith("no such method plain float32, tiny size, cpu was not measured: Traceback")
+    assert worker.repeats == []
+
+
+def test_a_tiny_run_writes_tables_and_figure(tmp_path):
+    arguments = ["--size", "tiny", "--methods", "conventional", "--device", "cpu", "--threads", "1"]
+    assert images.main([*arguments, "--output", str(tmp_path)]) == 0
+    table = results.read("benchmark_images", tmp_path / "benchmark_images.tsv")
+    assert list(zip(table["engine"], table["precision"], strict=True)) == list(ENGINES)
+    assert (table["repeats"] == 2).all() and (table[["images_per_s", "peak_mb", "ratio"]] > 0).all(axis=None)
+    assert len(results.read("benchmark_images_profile", tmp_path / "benchmark_images_profile.tsv"))
+    assert {p.suffix for p in (tmp_path / "figures").glob("benchmark_images.*")} == {".svg", ".png"}
