@@ -105,10 +105,10 @@ def claims_table(judged: pd.DataFrame, comparison: pd.DataFrame, study: str) -> 
         lines.append(
             {
                 "Claim": known.says if known else row.claim,
-                "Difference in": labels.metric(row.statistic.partition(":")[0]),
-                "Paper": number(theirs, signed=True),
-                "Ours": interval(row.estimate, row.ci_low, row.ci_high, signed=True),
                 "Verdict": row.verdict,
+                "Difference in": labels.metric(row.statistic.partition(":")[0]),
+                "Ours": interval(row.estimate, row.ci_low, row.ci_high, signed=True),
+                "Paper": number(theirs, signed=True),
             }
         )
     return pd.DataFrame(lines)

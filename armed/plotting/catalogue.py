@@ -148,7 +148,8 @@ def _boundaries(block: Mapping) -> str:
 def _performance(study: str, block: Mapping) -> str:
     metric = labels.metric(headline_metric(study))
     fewer = ""
-    if block.get("statsmodels_seeds", block["seeds"]) != block["seeds"]:
+    linear = any(registry.MODELS[m].engine == "statsmodels" for m in registry.models_for(study))
+    if linear and block.get("statsmodels_seeds", block["seeds"]) != block["seeds"]:
         fewer = f" Linear and logistic mixed models have no randomness and run on {block['statsmodels_seeds']} seeds."
     return (
         f"Mean {metric} over {_runs(block, study)}, with the interval that allows for overlapping training sets (within one "

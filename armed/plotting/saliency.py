@@ -27,6 +27,7 @@ SUBJECTS = 2  # of each label
 _WIDTH = 8.4  # inches
 _ABOVE, _BELOW = 0.78, 0.98  # inches, for the title, and for colour bars and legend
 _LEFT, _BETWEEN, _GAP, _BETWEEN_ROWS = 0.46, 0.26, 0.035, 0.1  # inches, beside and between panels
+_LEFT_OF_MODELS = 0.62  # inches: of names in three lines
 _LARGEST = 0.95  # inches: side of a small panel
 _SMALLEST, _LARGEST_OF_MODEL = 0.82, 1.4  # inches: side of a model's panel, below which names touch
 _PERCENTILE = 99.5  # of the maps' pixels, where colours end
@@ -149,18 +150,21 @@ def models(
     shown = _first(first["label"], subjects, study)
     drawn = {name: _under_own_site(kept[name])[shown] * np.prod(first["image"].shape[1:]) for name in names}
     scale = _scale(np.concatenate(list(drawn.values())))
-    side = float(np.clip((_WIDTH - _LEFT - _GAP) / (len(names) + 1) - _GAP, _SMALLEST, _LARGEST_OF_MODEL))
-    width = max(_WIDTH, _LEFT + _GAP + (len(names) + 1) * (side + _GAP))
+    side = float(np.clip((_WIDTH - _LEFT_OF_MODELS - _GAP) / (len(names) + 1) - _GAP, _SMALLEST, _LARGEST_OF_MODEL))
+    width = max(_WIDTH, _LEFT_OF_MODELS + _GAP + (len(names) + 1) * (side + _GAP))
     page = _Page.of(len(shown) * (side + _GAP) + 0.5, width)
     for row, i in enumerate(shown.tolist()):
-        panels = [page.panel(_LEFT + j * (side + _GAP), 0.5 + row * (side + _GAP), side) for j in range(len(names) + 1)]
+        panels = [
+            page.panel(_LEFT_OF_MODELS + j * (side + _GAP), 0.5 + row * (side + _GAP), side)
+            for j in range(len(names) + 1)
+        ]
         panels[0].set_ylabel(_who(first, i, study, "\n"), fontsize=8.5)
         _show(panels[0], first, i)
         for ax, name in zip(panels[1:], names, strict=True):
             _show(ax, first, i, drawn[name][row], scale)
         if row == 0:
             _head(panels, ["Image", *(textwrap.fill(labels.model(name), 12, break_long_words=False) for name in names)])
-    _bar(page, _LEFT, 3.3, scale, "Mixed: multiple of an even map")
+    _bar(page, _LEFT_OF_MODELS, 3.3, scale, "Mixed: multiple of an even map")
     _outline_told(page, first)
     style.add_title(
         page.figure,
