@@ -21,7 +21,11 @@ from armed.training import Training, fit_stack
 
 TWENTY_STEPS = Training(epochs=2, batch_size=5, learning_rate=0.01)  # of the largest fold; the others wait
 METHODS = {
-    **{m: {} for m in registry.MODELS if registry.model(m).engine == "stack" and not registry.model(m).weights_from},
+    **{
+        m: {}
+        for m in registry.models_for("spirals_radius")
+        if registry.model(m).engine == "stack" and not registry.model(m).weights_from
+    },
     "armed_no_adversary": {"adversary_units": None, "lambda_g": 0.0},
 }
 

@@ -15,7 +15,11 @@ from armed.reproducibility import derive_seed
 from armed.training import Training, fit, fit_stack
 
 # All that train in stacks (models that take another's weights train as that one does).
-TRAINED = [m for m in registry.MODELS if registry.model(m).engine == "stack" and not registry.model(m).weights_from]
+TRAINED = [
+    m
+    for m in registry.models_for("spirals_radius")
+    if registry.model(m).engine == "stack" and not registry.model(m).weights_from
+]
 STACK_MODELS = {
     "armed": ("armed.methods:ARMED", {}),
     "mldg": ("baselines.mldg:MLDG", {}),

@@ -24,6 +24,11 @@ def maps(wildcards):
     return there(f"results/saliency/{s}/{model}.npz" for s, model in looked_at() if s == wildcards.study)
 
 
+def slice_folders(wildcards):
+    """The slices that the studies on images are made from, which the report counts."""
+    return [f"results/slices/{study}" for study in STUDIES if study in registry.IMAGES]
+
+
 def slicing_processes(wildcards):
     """Registration takes long; without it reading is all there is to do."""
     return 1 if slice_settings(wildcards)["registration"] == "none" else workflow.cores or 1

@@ -31,11 +31,13 @@ rule figures:
 rule report:
     input:
         expand("results/{table}.tsv", table=TABLES),
-        expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "deconfounding", "tuning"]),
+        expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "claims", "deconfounding"]),
+        "results/tuning.tsv",
         "results/univariate.tsv",
         recovered,
         figures_done,
         data_checks,
+        slice_folders,
         workflow.source_path("../report/report.html.j2"),
         workflow.source_path("../report/page.css"),
     output:

@@ -55,6 +55,7 @@ rule summarise:
         summary="results/summary.tsv",
         comparison="results/comparison.tsv",
         paired_tests="results/paired_tests.tsv",
+        claims="results/claims.tsv",
         deconfounding="results/deconfounding.tsv",
     log:
         "results/logs/summarise.log",
