@@ -31,5 +31,5 @@ def slice_folders(wildcards):
 
 
 def slicing_processes(wildcards):
-    """Registration takes long; without it reading is all there is to do."""
+    """Registration, and stand-ins that need it, take long; without it there is work for one process."""
     return 1 if slice_settings(wildcards)["registration"] == "none" else workflow.cores or 1
