@@ -28,7 +28,9 @@ def eager_seconds(module: nn.Module, n_steps: int, n_replicas: int = 1) -> float
     return n_steps * (_SECONDS_PER_STEP + n_replicas * (_PER_REPLICA + _PER_PARAMETER * n_parameters(module)))
 
 
-def compiles(engine: str, device: str, module: nn.Module, n_steps: int, n_replicas: int = 1) -> bool:
+def compiles(
+    engine: str, device: str, module: nn.Module, n_steps: int, n_replicas: int = 1, optimiser: str = "adam"
+) -> bool:
     """Whether to train compiled.
 
     Parameters
@@ -43,17 +45,25 @@ def compiles(engine: str, device: str, module: nn.Module, n_steps: int, n_replic
         step among them.
     n_replicas : int
         Replicas of a stack.
+    optimiser : str
+        Only "adam" has a compiled form.
 
     Raises
     ------
     ConfigError
-        An unknown engine, or "compiled" without a compiler.
+        An unknown engine, or "compiled" without a compiler or with another optimiser.
     """
     if engine not in ENGINES:
         raise ConfigError(
             f"engine is '{engine}'; expected one of {', '.join(ENGINES)}.{did_you_mean(str(engine), ENGINES)}"
         )
     if is_convolutional(module):
+        return False
+    if optimiser != "adam":
+        if engine == "compiled":
+            raise ConfigError(
+                f"engine='compiled' has optimiser 'adam' only, but '{optimiser}' was given; take engine='eager' or 'auto'."
+            )
         return False
     seconds = eager_seconds(module, n_steps, n_replicas)
     worthwhile = seconds >= WORTH_COMPILING and n_parameters(module) <= SMALL_NETWORK

@@ -191,7 +191,8 @@ def fit(
     fold = Fold(seed, 0, rows[: len(train)], rows[len(train) :], rows[:0])
     check_training(data, [fold], objective.label, levels, training, model)
     n_steps = -(-len(train) // training.batch_size) * training.epochs
-    compiled = compiles(engine, str(next(model.parameters()).device), model, n_steps) and training.optimiser == "adam"
+    device = str(next(model.parameters()).device)
+    compiled = compiles(engine, device, model, n_steps, optimiser=training.optimiser)
     ((_, filled),) = blocks(1, 1, model, compiled)
     n = 1 + filled
     stack, seeds = Stack.of(copy.deepcopy(model), n), [derive_seed("train", "", seed)] * n
@@ -285,7 +286,7 @@ def fit_stack(
     bytes_each = replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
     stack_size = fitting(1 if is_convolutional(example) else stack_size, memory_mb, bytes_each)
     n_steps = -(-len(jobs) // stack_size) * max(steps) * training.epochs + steps_elsewhere
-    compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs))) and training.optimiser == "adam"
+    compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs)), training.optimiser)
     run_epoch = epoch_runner(compiled, engine, example)
     parts, points = [], []
     for number, (part, copies) in enumerate(blocks(len(jobs), stack_size, example, compiled)):

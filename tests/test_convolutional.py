@@ -10,6 +10,8 @@ from torch import nn
 from armed.convolutional import as_inputs, as_pool, channels_last, keep_memory, one_by_one, seeded
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
+from armed.engines import compiles
+from armed.errors import ConfigError
 from armed.layers.random_effects import RandomIntercept, RandomSlopes
 from armed.losses import Objective
 from armed.models import MixedEffects
@@ -191,6 +193,13 @@ class TestOptimiser:
         adam.step(torch.ones(4))
         torch.testing.assert_close(parameters.flat, torch.full((4,), 0.99))
         assert parameters.by_replica(parameters.flat).shape == (1, 4)
+
+
+def test_no_compiled_engine_for_nadam_of_dense_networks():
+    net = nn.Linear(2, 1)
+    assert not compiles("auto", "cpu", net, 10**9, optimiser="nadam")
+    with pytest.raises(ConfigError, match="optimiser 'adam' only, but 'nadam'"):
+        compiles("compiled", "cpu", net, 1, optimiser="nadam")
 
 
 class TestHelpers:
