@@ -225,13 +225,12 @@ def _images(config: dict, study: str) -> Iterator[str]:
     if "saliency" not in block:
         return
     maps = hidden_layers(block["network"])[:-1]
-    for key in ("layer", "score_layer"):
-        layer = block["saliency"][key]
-        if layer.removesuffix(".activation") not in maps:
-            yield (
-                f"{where}.saliency.{key} is '{layer}', but a convolution was expected, one of {', '.join(maps)} (or its "
-                f"'.activation', before pooling).{did_you_mean(layer, maps)}"
-            )
+    layer = block["saliency"]["layer"]
+    if layer.removesuffix(".activation") not in maps:
+        yield (
+            f"{where}.saliency.layer is '{layer}', but a convolution was expected, one of {', '.join(maps)} (or its "
+            f"'.activation', before pooling).{did_you_mean(layer, maps)}"
+        )
     n_filters = len(block["network"]["filters"])
     for model, given in block["settings"].items():
         filters = given.get("adversary_filters")

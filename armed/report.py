@@ -230,7 +230,7 @@ def _of_images(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path,
         "not_used": _html(told.not_used) if told else "",
         "rules": told.rules if told else [],
         "localisation": _html(image_tables.localisation_table(found["summary"], chances, study)),
-        "localised_by": f"{LOCALISED_BY.get(settings.get('score'), '')} at layer {settings.get('score_layer')}",
+        "localised_by": f"{LOCALISED_BY.get(settings.get('maps'), '')} at layer {settings.get('layer')}",
     }
 
 

@@ -21,7 +21,7 @@ SITES = ("site 0", "site 1", "site 2", "site 3", "site 4")
 SCANNERS = ("GE Signa", "GE Discovery; GE Signa", "SIEMENS TrioTim", "Philips Achieva", "GE Signa")
 MODELS = ("conventional", "mldg", "armed", "armed_no_adversary")
 CHANCE = {"seen": 0.08, "unseen": 0.1}
-SETTINGS = {"layer": "hidden.3.activation", "subjects": 2, "score": "hires_cam", "score_layer": "hidden.2.activation"}
+SETTINGS = {"maps": "hires_cam", "layer": "hidden.2.activation", "subjects": 2}
 NEW = ["saliency", "saliency_models", "localisation"]
 
 
@@ -119,7 +119,7 @@ class TestCatalogue:
         assert "hidden.0" in found["saliency"] and "stand-in" not in found["saliency"]
 
     def test_captions_follow_the_settings(self, config):
-        assert all("Grad-CAM at layer hidden.3.activation" in spec(kind, config).caption for kind in NEW[:2])
+        assert all("HiResCAM at layer hidden.2.activation" in spec(kind, config).caption for kind in NEW[:2])
         assert "HiResCAM at layer hidden.2.activation" in spec("localisation", config).caption
         assert "3 seeds x 2 folds" in spec("localisation", config).caption
 

@@ -39,8 +39,8 @@ from armed.saliency import chance, grad_cam, localisation
 log = logging.getLogger(__name__)
 
 METRIC = "localisation"
-SCORES = {"grad_cam": "Grad-CAM", "hires_cam": "HiResCAM"}
-"""Maps that can be scored, with their names in notes."""
+MAPS = {"grad_cam": "Grad-CAM", "hires_cam": "HiResCAM"}
+"""Kinds of maps, with their names in notes."""
 _LABEL = 1  # of the samples that are scored
 _FIT = ["seed", "fold", "partition"]
 
@@ -54,10 +54,9 @@ def saliency(
     inference: Path | None,
     out: Mapping[str, Path],
     *,
+    maps: str,
     layer: str,
     subjects: int,
-    score: str,
-    score_layer: str,
 ) -> None:
     """Score where a model's networks look, and keep maps of a few subjects.
 
@@ -75,36 +74,35 @@ def saliency(
         Folder of the study's Z-predictor, for models that infer clusters.
     out : mapping
         Files to write: tables ``metrics`` and ``cluster_metrics``, and ``maps`` (npz; see `kept_maps`).
+    maps : {"grad_cam", "hires_cam"}
+        Which maps are kept and scored.
     layer : str
-        Layer of the network whose maps are kept; see `armed.saliency.grad_cam`. Not stated in the paper; the deeper, the more
+        Layer of the network whose maps these are; see `armed.saliency.grad_cam`. Not stated in the paper; the deeper, the more
         it knows of the class and the less of the place.
     subjects : int
         Of each label, whose maps are kept.
-    score : {"grad_cam", "hires_cam"}
-        Which maps are scored.
-    score_layer : str
-        Layer whose maps are scored.
 
     Raises
     ------
     ConfigError
-        There is no such score.
+        There are no such maps.
     """
-    if score not in SCORES:
-        known = " or ".join(SCORES)
-        raise ConfigError(f"saliency.score is '{score}'; expected {known}.{did_you_mean(score, SCORES)}")
+    if maps not in MAPS:
+        raise ConfigError(f"saliency.maps is '{maps}'; expected {' or '.join(MAPS)}.{did_you_mean(maps, MAPS)}")
+    pooled = maps == "grad_cam"
     set_torch_threads(settings.get("torch_threads"))
     study, entry = registry.study(settings["study"]), registry.model(settings["model"])
     loaded = StudyData.load(data)
     tables: dict[str, list[pd.DataFrame]] = {"metrics": [], "cluster_metrics": []}
     for fits, name, data_variant in _fits(settings, loaded, splits, run, inference):
         if name == data_variant == "main":
-            _write(out["maps"], kept_maps(fits, loaded.truth, layer, subjects))
+            kept = kept_maps(fits, loaded.truth, layer, subjects, pooled=pooled)
+            _write(out["maps"], kept | {"kind": np.array(MAPS[maps])})
         if fits.regions:
             log.info("Looking where %s looks, variant %s.", entry.id, name)
-            samples = _of_samples(fits, score_layer, pooled=score == "grad_cam").assign(variant=name)
-            tables["metrics"].append(averaged(samples, [*_FIT, "variant"], SCORES[score]))
-            tables["cluster_metrics"].append(averaged(samples, [*_FIT, "variant", "cluster"], SCORES[score]))
+            samples = _of_samples(fits, layer, pooled=pooled).assign(variant=name)
+            tables["metrics"].append(averaged(samples, [*_FIT, "variant"], MAPS[maps]))
+            tables["cluster_metrics"].append(averaged(samples, [*_FIT, "variant", "cluster"], MAPS[maps]))
     for name, found in tables.items():
         table = pd.concat(found, ignore_index=True) if found else results.empty(name)
         results.write(name, table.assign(study=study.id, source=source, model=entry.id), out[name])
@@ -136,7 +134,9 @@ class Fits(NamedTuple):
     first_fold: int = 0
 
 
-def kept_maps(fits: Fits, truth: pd.DataFrame, layer: str, subjects: int) -> dict[str, np.ndarray]:
+def kept_maps(
+    fits: Fits, truth: pd.DataFrame, layer: str, subjects: int, *, pooled: bool = True
+) -> dict[str, np.ndarray]:
     """Maps of a few test subjects of the first seed and fold, under the effects of every seen cluster.
 
     Parameters
@@ -144,7 +144,7 @@ def kept_maps(fits: Fits, truth: pd.DataFrame, layer: str, subjects: int) -> dic
     fits : Fits
     truth : DataFrame
         `StudyData.truth`; where it has a column `scanner`, that of each cluster is kept.
-    layer, subjects
+    layer, subjects, pooled
         As for `saliency`.
 
     Returns
@@ -159,10 +159,10 @@ def kept_maps(fits: Fits, truth: pd.DataFrame, layer: str, subjects: int) -> dic
     rows = first_of_each_label(part, fold.test, subjects)
     module = _module(fits.method, (fold.seed, fold.fold))
     X = _input(part, rows)
-    by_site = [grad_cam(module, X, np.full(len(rows), c), layer) for c in range(len(levels))]
+    by_site = [grad_cam(module, X, np.full(len(rows), c), layer, pooled=pooled) for c in range(len(levels))]
     kept = {
         "image": part.X[rows][:, 0],
-        "fixed": grad_cam(module, X, None, layer, "fixed"),
+        "fixed": grad_cam(module, X, None, layer, "fixed", pooled=pooled),
         "mixed": np.stack(by_site, 1),
         "sites": np.asarray(levels, dtype=np.str_),
         "scanner": _scanners(truth, levels),

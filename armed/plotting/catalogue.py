@@ -268,7 +268,7 @@ def _recovery(settings: Mapping) -> str:
 
 def _saliency(block: Mapping, is_stand_in: bool) -> str:
     return (
-        f"Grad-CAM at layer {block['saliency']['layer']}: where evidence for class 1 comes from in the first test subjects of "
+        f"{_kind_of_maps(block)}. Where evidence for class 1 comes from in the first test subjects of "
         "each label, in order of their names, of the first seed and fold. All maps have the same sum, so that a difference "
         "tells where a site's random effects move the attention, not how sure they make the network; one colour scale for all "
         f"panels.{_outline(is_stand_in)}"
@@ -277,7 +277,7 @@ def _saliency(block: Mapping, is_stand_in: bool) -> str:
 
 def _saliency_models(block: Mapping, is_stand_in: bool) -> str:
     return (
-        f"Grad-CAM at layer {block['saliency']['layer']} of each model's own prediction of the same subjects, with their known "
+        f"{_kind_of_maps(block)}. Of each model's own prediction of the same subjects, with their known "
         "site where the model uses sites; models whose sites only shift the logit, or enter above the layer by an output "
         "that is linear in them, have the map of their fixed effects. Of the first seed and fold: one network of each model, "
         f"not what it does on average.{_outline(is_stand_in)}"
@@ -288,16 +288,16 @@ def _outline(is_stand_in: bool) -> str:
     return " The outline is the region that the generator of the stand-in changes by disease." if is_stand_in else ""
 
 
-def _score(block: Mapping) -> str:
+def _kind_of_maps(block: Mapping) -> str:
     settings = block["saliency"]
-    if settings["score"] == "grad_cam":
-        return f"Grad-CAM at layer {settings['score_layer']}"
-    return f"HiResCAM at layer {settings['score_layer']}: Grad-CAM with the gradient of each position instead of their mean"
+    if settings["maps"] == "grad_cam":
+        return f"Grad-CAM at layer {settings['layer']}"
+    return f"HiResCAM at layer {settings['layer']}: Grad-CAM with the gradient of each position instead of their mean"
 
 
 def _localisation(study: str, block: Mapping) -> str:
     return (
-        f"Share of each map ({_score(block)}, mixed effects) inside the region that the "
+        f"Share of each map ({_kind_of_maps(block)}, mixed effects) inside the region that the "
         f"generator of the stand-in changes by disease, mean over images of class 1; {_runs(block, study)}. Chance is what a "
         "map that is even over the brain would have. Maps are coarse, so that even a perfect one spills over the region's "
         "border: compare models with one another and with chance, not with 1. Images whose map is empty are left out; the "

@@ -118,13 +118,17 @@ def maps(
     style.add_title(
         page.figure,
         f"{labels.study(study)}: where {labels.model(model)} looks",
-        f"{labels.source(source)}.\nGrad-CAM for {_classes(study)[1]}: of the fixed effects, and under the random effects of "
-        f"{len(columns)} of the {len(kept['sites'])} seen sites.",
+        f"{labels.source(source)}.\n{_kind(kept)} for {_classes(study)[1]}: of the fixed effects, and under the random effects "
+        f"of {len(columns)} of the {len(kept['sites'])} seen sites.",
     )
     return page.figure
 
 
 @style.styled
+def _kind(kept: Mapping[str, np.ndarray]) -> str:
+    return str(kept.get("kind", "Grad-CAM"))
+
+
 def models(
     kept: Mapping[str, Mapping[str, np.ndarray]], study: str, source: str, *, subjects: int = SUBJECTS
 ) -> Figure:
@@ -169,8 +173,8 @@ def models(
     style.add_title(
         page.figure,
         f"{labels.study(study)}: where each model looks",
-        f"{labels.source(source)}.\nGrad-CAM for {_classes(study)[1]} of the mixed effects, each subject under the effects of "
-        "its own site.",
+        f"{labels.source(source)}.\n{_kind(next(iter(kept.values())))} for {_classes(study)[1]} "
+        "of the mixed effects, each subject under the effects of its own site.",
     )
     return page.figure
 

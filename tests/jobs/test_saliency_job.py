@@ -113,7 +113,7 @@ def run(tmp_path, *, inference: bool = True, layer: str = "hidden.1", score: str
     out = {name: tmp_path / f"{name}.out" for name in ("metrics", "cluster_metrics", "maps")}
     given = tmp_path / "inference" if inference else None
     paths = (tmp_path / "data.npz", tmp_path / "splits.parquet", tmp_path / "run", given)
-    job.saliency(settings, "stand-in", *paths, out, layer="hidden.1", subjects=1, score=score, score_layer=layer)
+    job.saliency(settings, "stand-in", *paths, out, maps=score, layer=layer, subjects=1)
     tables = {name: results.read(name, out[name]) for name in ("metrics", "cluster_metrics")}
     with np.load(out["maps"], allow_pickle=False) as file:
         return tables, dict(file)

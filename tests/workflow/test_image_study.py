@@ -25,7 +25,7 @@ studies:
     cluster_inference: {{epochs: 1, filters: [4, 4, 4, 4, 4, 4, 4], dense: 8}}
     settings:
       armed: {{adversary_units: [8], adversary_filters: [4, 4, 4, 4, 4, 4, 4]}}
-    saliency: {{layer: hidden.2, score_layer: hidden.1, subjects: 1}}
+    saliency: {{layer: hidden.1, subjects: 1}}
     data:
       path: {path}
       seen: 4
