@@ -172,7 +172,7 @@ class TestChoice:
 
     def test_steps_are_counted_as_they_come_one_after_another(self, monkeypatch):
         counted = []
-        monkeypatch.setattr("armed.training.compiles", lambda *a: counted.append(a[3]) or False)
+        monkeypatch.setattr("armed.training.compiles", lambda *a, **k: counted.append(a[3]) or False)
         splits, training = ragged_splits(), Training(epochs=3, batch_size=8)  # six folds of at most 52 rows, 7 batches
         assign = {(f.seed, f.fold): {"learning_rate": 0.01} for f in splits}
         for varied in ({}, {"assign": assign}, {"hyper": {"lambda_g": [0.1, 0.2]}}):
