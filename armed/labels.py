@@ -45,6 +45,9 @@ _VARIANTS = {
 _OTHERS = {"oracle": "Oracle (univariate mixed logistic models)"}
 """Models that are not methods of the registry."""
 _PUBLISHED = {"notebook": "authors' notebook", "rerun": "authors' code, rerun on one seed"}
+_NOUNS = {"live_cell": {"cluster": "date", "group": "PDX"}}
+"""What clusters and groups are, in a study."""
+_CLASSES = {"live_cell": ("high", "low")}
 _SOURCES = {
     "simulated": "Simulated data",
     "stand-in": "STAND-IN data: simulated in place of data that were not available; not a reproduction",
@@ -99,6 +102,16 @@ def published(table: str) -> str:
 def source(id: str) -> str:
     """Where data came from, in words that stand in every figure's subtitle and above every table."""
     return _SOURCES.get(id, f"Source: {id}")
+
+
+def noun(kind: str, study_id: str) -> str:
+    """What a ``cluster`` or a ``group`` is in a study, in one word; the word itself where that is all that is known."""
+    return _NOUNS.get(study_id, {}).get(kind, kind)
+
+
+def class_names(study_id: str) -> tuple[str, str]:
+    """Names of the labels 0 and 1 of a study."""
+    return _CLASSES.get(study_id, ("class 0", "class 1"))
 
 
 def data_variants(study_id: str | None) -> tuple[str, ...]:
