@@ -10,8 +10,9 @@ variance with m - 1 and n - 1. Both are read off ranks in O(N log N) (Sun and Xu
 Samples count as independent. Frames of one cell are not, so that the interval of frames is too narrow: `armed.auroc_intervals`
 puts one by drawing whole cells beside it.
 
-Written here because no library fits: ``confidenceinterval`` 1.0 computes ranks in single precision and asserts that both classes
-are there, ``MLstatkit`` 0.1 has the test of two models and goes over to a bootstrap by itself; both loop over ranks in Python.
+Written here because no library fits: ``confidenceinterval`` 1.0 computes ranks in single precision and asserts that both
+classes are there, ``MLstatkit`` 0.1 has the test of two models and goes over to a bootstrap by itself; both loop over ranks
+in Python.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """What a latent space holds: how far it is ordered by cluster, and how much of its variance is whose.
 
-Paper, live-cell image compression: Davies-Bouldin and Calinski-Harabasz index of the standardised latents by date, and distances
-between cells of one PDX on different days against those of different PDX on one day. Beside them two honest readings, which the
-paper has not: a linear probe of the cluster, and a partition of variance. Both were defined before any result was looked at.
+Paper, live-cell image compression: Davies-Bouldin and Calinski-Harabasz index of the standardised latents by date, and
+distances between cells of one PDX on different days against those of different PDX on one day. Beside them two honest
+readings, which the paper has not: a linear probe of the cluster, and a partition of variance. Both were defined before any
+result was looked at.
 
-*Linear probe.* Multinomial logistic regression of the cluster on standardised latents, ridge penalty C = 1, cross-validated by
-subject in `FOLDS` parts: frames of a cell never lie in both parts. The subjects of each cluster are dealt over the parts in turn,
-so that each cluster is always in the training part; clusters of a single subject, which cannot be, are left out. A latent space
-without any information on clusters gives the chance level, the share of the largest cluster. As clusters differ in their groups,
-one that holds the group alone does better than that: the share that guessing each group's largest cluster gets right is told too.
+*Linear probe.* Multinomial logistic regression of the cluster on standardised latents, ridge penalty C = 1, cross-validated
+by subject in `FOLDS` parts: frames of a cell never lie in both parts. The subjects of each cluster are dealt over the parts
+in turn, so that each cluster is always in the training part; clusters of a single subject, which cannot be, are left out. A
+latent space without any information on clusters gives the chance level, the share of the largest cluster. As clusters differ
+in their groups, one that holds the group alone does better than that: the share that guessing each group's largest cluster
+gets right is told too.
 
 *Variance partition.* Cluster, group and phenotype are confounded by design: a cluster has few groups, a group one class. The
 share that a factor explains alone then counts what it shares with others, and is misleading. Taken are the differences of
@@ -21,10 +23,10 @@ standardised dimensions, with cluster and group as categories and the phenotype 
     shared     R(cluster) + R(group + phenotype) - R(cluster + group + phenotype)      cannot be told apart
     rest       1 - R(cluster + group + phenotype)                         subjects, and noise
 
-The five sum to 1. The phenotype comes before the group, as a group *has* its class: given the group nothing of the class would be
-left. So a look of the groups that by chance goes with the phenotype counts as phenotype. Adjusted R^2 has no bias from the number
-of categories, so that a share of nothing is 0 on average, and can come out below it. A share is undefined where its factor
-adds nothing that the others do not determine: the group, where each cluster has one, and the label too.
+The five sum to 1. The phenotype comes before the group, as a group *has* its class: given the group nothing of the class
+would be left. So a look of the groups that by chance goes with the phenotype counts as phenotype. Adjusted R^2 has no bias
+from the number of categories, so that a share of nothing is 0 on average, and can come out below it. A share is undefined
+where its factor adds nothing that the others do not determine: the group, where each cluster has one, and the label too.
 """
 
 from __future__ import annotations
@@ -39,9 +41,8 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-FOLDS = 5
-"""Parts of the linear probe's cross-validation, and the inverse of its ridge penalty (scikit-learn's default)."""
-PENALTY = 1.0
+FOLDS, PENALTY = 5, 1.0
+"""Of the linear probe: parts of its cross-validation, and C (scikit-learn's default), the inverse of its ridge penalty."""
 WITHIN, BETWEEN = "one group, different clusters", "different groups, one cluster"
 """Kinds of pairs whose distances are compared."""
 _INDICES = {"davies_bouldin": davies_bouldin_score, "calinski_harabasz": calinski_harabasz_score}
@@ -75,9 +76,9 @@ def separation(latent: np.ndarray, clusters: np.ndarray) -> dict[str, Reading]:
     Returns
     -------
     dict of str to Reading
-        ``davies_bouldin``: the higher, the less clusters stand apart; ``calinski_harabasz``: the lower, the less. Undefined with
-        fewer than 2 clusters, with as many as samples, and where latents are not finite or do not vary. On which samples the
-        paper took them, and standardised, is not stated; we take the test samples of a fit for both.
+        ``davies_bouldin``: the higher, the less clusters stand apart; ``calinski_harabasz``: the lower, the less. Undefined
+        with fewer than 2 clusters, with as many as samples, and where latents are not finite or do not vary. On which samples
+        the paper took them, and standardised, is not stated; we take the test samples of a fit for both.
     """
     count = len(np.unique(clusters))
     reason = _unusable(latent)
@@ -169,8 +170,8 @@ def variance_partition(
     Returns
     -------
     dict of str to Reading
-        ``variance_cluster``, ``variance_group`` and ``variance_phenotype``; ``n`` counts subjects, and the note tells the shared
-        and the remaining share.
+        ``variance_cluster``, ``variance_group`` and ``variance_phenotype``; ``n`` counts subjects, and the note tells the
+        shared and the remaining share.
     """
     names = ("variance_cluster", "variance_group", "variance_phenotype")
     cells = _of_subjects(latent, subjects, cluster=clusters, group=groups, phenotype=phenotype)

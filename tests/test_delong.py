@@ -11,9 +11,10 @@ from armed.errors import DataError
 # Hanley and McNeil (Radiology 143, 1982), Table I: ratings 1 to 5 of 58 normal and 51 abnormal CT images.
 RATINGS = np.array([[33, 6, 6, 11, 2], [3, 2, 2, 11, 33]])
 
-# Patients with ovarian cancer of DeLong et al. (1988), the 43 without missing values, as the SAS/STAT User's Guide prints them in
-# "Comparing Receiver Operating Characteristic Curves" (PROC LOGISTIC): albumin, total protein, K-G score, and the outcome.
-OVARIAN = np.array(
+# Patients with ovarian cancer of DeLong et al. (1988), the 43 without missing values, as the SAS/STAT User's Guide prints
+# them in "Comparing Receiver Operating Characteristic Curves" (PROC LOGISTIC): albumin, total protein, K-G score, and the
+# outcome.
+OVARIAN = np.fromstring(
     """
     3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1
     3.8 5.7 5 1   3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0
@@ -21,8 +22,8 @@ OVARIAN = np.array(
     3.1 6.6 6 1   4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1  3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0
     3.7 6.1 5 1   3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1
     3.3 5.7 6 1   3.7 6.9 5 1  3.6 6.6 5 1
-    """.split(),
-    dtype=float,
+    """,
+    sep=" ",
 ).reshape(-1, 4)
 
 
