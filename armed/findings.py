@@ -105,7 +105,8 @@ def _difference(row: NamedTuple) -> str:
     if pd.isna(row.estimate):
         return ""
     metric = row.statistic.partition(":")[0]
-    return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, signed=True)})"
+    digits = tables.decimals(metric, [row.estimate])
+    return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, digits, signed=True)})"
 
 
 def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition: str, variant: str) -> list[Finding]:

@@ -56,7 +56,7 @@ _OTHERS = {"oracle": "Oracle (univariate mixed logistic models)"}
 _PUBLISHED = {"notebook": "authors' notebook", "rerun": "authors' code, rerun on one seed"}
 _NOUNS = {"live_cell": {"cluster": "date", "group": "PDX"}}
 """What clusters and groups are, in a study."""
-_CLASSES = {"live_cell": ("high", "low")}
+_CLASSES = {"live_cell": (("high", "low"), "metastatic efficiency")}
 _SOURCES = {
     "simulated": "Simulated data",
     "stand-in": "STAND-IN data: simulated in place of data that were not available; not a reproduction",
@@ -113,14 +113,15 @@ def source(id: str) -> str:
     return _SOURCES.get(id, f"Source: {id}")
 
 
-def noun(kind: str, study_id: str) -> str:
+def noun(kind: str, study_id: str, *, plural: bool = False) -> str:
     """What a ``cluster`` or a ``group`` is in a study, in one word; the word itself where that is all that is known."""
-    return _NOUNS.get(study_id, {}).get(kind, kind)
+    return _NOUNS.get(study_id, {}).get(kind, kind) + "s" * plural
 
 
-def class_names(study_id: str) -> tuple[str, str]:
-    """Names of the labels 0 and 1 of a study."""
-    return _CLASSES.get(study_id, ("class 0", "class 1"))
+def class_names(study_id: str, *, in_full: bool = False) -> tuple[str, ...]:
+    """Names of the labels 0 and 1 of a study, on request with what they are of."""
+    names, of = _CLASSES.get(study_id, (("class 0", "class 1"), ""))
+    return tuple(f"{name} {of}".strip() for name in names) if in_full else names
 
 
 def data_variants(study_id: str | None) -> tuple[str, ...]:
