@@ -35,6 +35,9 @@ class Blobs:
     width: np.ndarray
     weight: np.ndarray
 
+    def part(self, frames: slice) -> Blobs:
+        return Blobs(self.x[frames], self.y[frames], self.width[frames], self.weight[frames])
+
 
 def add_blobs(blobs: Blobs, size: int) -> np.ndarray:
     """Sum of blobs, shape (n_frames, size, size), float32: outer products of their profiles along x and y."""

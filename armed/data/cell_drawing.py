@@ -1,8 +1,7 @@
 """Draws a cell of the stand-in: what light meets, before the microscope makes an image of it.
 
-The body is the inside of an outline given by angle; protrusions and blebs are Gaussian blobs that melt into it: body and blobs make
-a field, and the cell is where it exceeds one half. Edges are drawn one pixel wide, and blobs smaller than a pixel fainter instead of narrower,
-so that any image size shows the same cell.
+The body is the inside of an outline given by angle; protrusions and blebs are Gaussian blobs that melt into it: body and
+blobs make a field, and the cell is where it exceeds one half. Edges are drawn about one pixel wide at any image size.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 In the order in which it happens:
 
 1. debris: small particles in the medium, seen like cells; and the grain of the gel on which the cells lie;
-2. phase contrast: brightness falls with the optical path less its own blurred copy (a common model of the phase ring), which
-   leaves cells darker than the medium, with a bright halo around them; scattering granules add light;
+2. phase contrast: brightness falls with the optical path less its own blurred copy (a common model of the phase ring),
+   which leaves cells darker than the medium, with a bright halo around them; scattering granules add light;
 3. defocus: a Gaussian blur;
 4. lamp: a grey level, a gradient across the field and a darker rim;
-5. camera: Gaussian noise, 8 bits.
+5. camera: Gaussian noise, the same in each pixel at any image size; 8 bits.
 
-None of the differences between dates is published; `DATES` is our choice: such that dates can be told apart by eye, that cells can
-be told on all of them, and that no difference tells of the PDX or the class. Lengths are shares of the image's width.
+None of the differences between dates is published; `DATES` is our choice: such that dates can be told apart by eye, that
+cells can be told on all of them, and that no difference tells of the PDX or the class. Lengths are shares of the image's width.
 """
 
 from __future__ import annotations
@@ -114,8 +114,7 @@ def acquire(phase: np.ndarray, scatter: np.ndarray, microscope: Microscope, rng:
     image = np.empty(phase.shape, dtype=np.uint8)
     for first in range(0, n_frames, CHUNK):
         part = slice(first, first + CHUNK)
-        some = Blobs(*(getattr(debris, f.name)[part] for f in fields(Blobs)))
-        light = _light(phase[part] + add_blobs(some, size), scatter[part], microscope, size) + gel
+        light = _light(phase[part] + add_blobs(debris.part(part), size), scatter[part], microscope, size) + gel
         light = gaussian_filter(light, (0, microscope.blur * size, microscope.blur * size), truncate=3.0)
         grey = lamp * (1 + light)
         grey += np.float32(microscope.noise) * rng.standard_normal(grey.shape, dtype=np.float32)
@@ -142,7 +141,7 @@ def _light(phase: np.ndarray, scatter: np.ndarray, microscope: Microscope, size:
     wide, narrow = (gaussian_filter(phase, (0, w * size, w * size), truncate=3.0) for w in HALO_WIDTHS)
     halo = np.float32(0.65 * microscope.halo) * wide + np.float32(0.35 * microscope.halo) * narrow
     halo *= 1 + np.float32(0.9) * np.clip(1 - 3 * phase, 0, 1)  # less light through the cell, less halo on it
-    light = np.float32(0.9) * (halo - phase) + np.float32(0.6) * scatter
+    light = halo - phase + np.float32(0.65) * scatter
     return np.float32(np.exp(microscope.contrast)) * light
 
 

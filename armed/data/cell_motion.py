@@ -1,12 +1,13 @@
 """How a cell of the stand-in moves: smooth random motion of its outline, protrusions, blebs, nucleus and granules.
 
-All motion is made of waves of random frequency (`cell_blobs.Wave`). Lengths are shares of the image's width; time is counted in frames. Body coordinates are those of a cell of radius 1 whose long
-axis lies along x.
+All motion is made of waves of random frequency (`cell_blobs.Wave`). Lengths are shares of the image's width; time is
+counted in frames. Body coordinates are those of a cell of radius 1 whose long axis lies along x. None of the numbers here is
+published: they are such that movies look like cells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from armed.data.cell_model import Cell
 N_ANGLES = 720
 HARMONICS = np.arange(2, 8)
 N_PROTRUSIONS, N_LINKS = 6, 9
-N_BLEBS = 16
+N_BLEBS = 12
 N_GRANULES = 110
 N_PATCHES = 26
 
@@ -47,6 +48,11 @@ class Motion:
     scatterers: Blobs
     patches: Blobs
     nucleoli: Blobs
+
+    def part(self, frames: slice) -> Motion:
+        """Some of the frames."""
+        values = (getattr(self, field.name) for field in fields(Motion))
+        return Motion(*(v.part(frames) if isinstance(v, Blobs) else v[frames] for v in values))
 
 
 def move(cell: Cell, rng: np.random.Generator, n_frames: int) -> Motion:
@@ -103,7 +109,7 @@ def _stretches(angle: np.ndarray, radius: np.ndarray, elongation: float) -> tupl
 
 def _outline(cell: Cell, rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     theta = np.linspace(-np.pi, np.pi, N_ANGLES, endpoint=False)
-    size = 0.085 * np.exp(-0.28 * cell.roundness) * (2 / HARMONICS) ** 1.15
+    size = 0.095 * np.exp(-0.30 * cell.roundness) * (2 / HARMONICS) ** 1.7
     waves = Wave(rng, (2, len(HARMONICS)), 12)(times) * size
     arcs = HARMONICS[:, None] * theta
     return np.clip(1 + waves[:, 0] @ np.cos(arcs) + waves[:, 1] @ np.sin(arcs), 0.6, 1.5)
@@ -119,8 +125,8 @@ def _protrusions(cell: Cell, rng: np.random.Generator, times: np.ndarray, outlin
     """Chains of blobs from inside the body outwards, ever thinner; most leave near the ends of the long axis."""
     ends = rng.choice([0.0, np.pi], N_PROTRUSIONS, p=[0.65, 0.35])
     angle = ends + 0.75 * rng.standard_normal(N_PROTRUSIONS) + 0.12 * Wave(rng, (N_PROTRUSIONS,), 15)(times)
-    out = extension(Wave(rng, (N_PROTRUSIONS,), 7)(times), -0.75 + 0.75 * cell.protrusion)
-    length = rng.uniform(0.35, 0.95, N_PROTRUSIONS) * np.exp(0.22 * cell.protrusion) * out
+    out = extension(Wave(rng, (N_PROTRUSIONS,), 4.5)(times), -0.65 + 0.5 * cell.protrusion)
+    length = rng.uniform(0.35, 0.95, N_PROTRUSIONS) * np.exp(0.18 * cell.protrusion) * out
     bend = 0.35 * rng.standard_normal(N_PROTRUSIONS) + 0.2 * Wave(rng, (N_PROTRUSIONS,), 10)(times)
     thick = rng.uniform(0.10, 0.19, N_PROTRUSIONS) * cell.radius
     along = np.linspace(0, 1, N_LINKS)
@@ -137,11 +143,11 @@ def _protrusions(cell: Cell, rng: np.random.Generator, times: np.ndarray, outlin
 def _blebs(cell: Cell, rng: np.random.Generator, times: np.ndarray, outline: np.ndarray, placed) -> Blobs:
     side = rng.uniform(-np.pi, np.pi)
     angle = side + 1.3 * rng.standard_normal(N_BLEBS) + 0.08 * Wave(rng, (N_BLEBS,), 8)(times)
-    out = extension(Wave(rng, (N_BLEBS,), 3.0)(times), -1.25 + 0.7 * cell.bleb)
-    size = rng.uniform(0.12, 0.21, N_BLEBS) * cell.radius
-    reach = _edge(outline, angle) * (0.92 + 0.13 * out)
+    out = extension(Wave(rng, (N_BLEBS,), 2.5)(times), -1.40 + 0.75 * cell.bleb)
+    size = rng.uniform(0.13, 0.24, N_BLEBS) * cell.radius
+    reach = _edge(outline, angle) * (0.93 + 0.17 * out)
     places = placed(np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=-1))
-    return Blobs(places[..., 0], places[..., 1], size * (0.6 + 0.4 * out), 1.3 * np.clip(out / 0.4, 0, 1))
+    return Blobs(places[..., 0], places[..., 1], size * (0.6 + 0.4 * out), 1.5 * np.clip(out / 0.3, 0, 1))
 
 
 def _granules(

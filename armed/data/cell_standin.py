@@ -1,6 +1,7 @@
 """Writes the stand-in of the live-cell study: movies of single cells as PNG images, and their truth.
 
-The model is told in `cell_model` (which cells), `cell_motion` and `cell_drawing` (the cell) and `cell_microscope` (its image). ::
+The model is told in `cell_model` (which cells), `cell_motion` and `cell_drawing` (the cell) and `cell_microscope` (its
+image). ::
 
     <high|low>/<pdx>/<date>_<pdxs>/<cell>/frame_0000.png      8-bit grey, square
     truth.json
@@ -21,16 +22,16 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from armed.data.cell_drawing import draw_scene
-from armed.data.cell_microscope import Microscope, acquire
+from armed.data.cell_microscope import CHUNK, Microscope, acquire
 from armed.data.cell_model import STUDY, Cell, Date, Pdx, Settings, draw, expected_auroc, stream
 from armed.data.cell_motion import move
 from armed.files import atomic
 
 DESCRIPTION = (
-    "Stand-in for live-cell phase contrast movies of melanoma cells: drawn bodies with protrusions, blebs and granules, imaged by "
-    "the date's microscope. phenotype: the cell's state on the metastatic axis, higher = more metastatic (label 1 is low efficiency); "
-    "protrusion, bleb, roundness, scatter and speed follow it. Dates' microscopes are drawn alike for seen and unseen dates and tell nothing "
-    "of the class, but seen dates are mostly of one class. Seen: at least two PDX that day."
+    "Stand-in for live-cell phase contrast movies of melanoma cells: drawn bodies with protrusions, blebs and granules, "
+    "imaged by the date's microscope. phenotype: the cell's state on the metastatic axis, higher = more metastatic (label 1 "
+    "is low efficiency); protrusion, bleb, roundness, scatter and speed follow it. Microscopes are drawn alike for seen and "
+    "unseen dates and know nothing of the class, but seen dates are mostly of one class. Seen: at least two PDX that day."
 )
 
 
@@ -66,15 +67,19 @@ def write(folder: str | Path, settings: Mapping | Settings, *, number: int = 0, 
 
 
 def make_movie(settings: Settings, number: int, cell: Cell, microscope: Microscope) -> np.ndarray:
-    """Make the movie of a cell.
+    """Make the movie of a cell; its first frames do not depend on how many follow.
 
     Returns
     -------
     uint8 array, shape (frames, image_size, image_size)
     """
     motion = move(cell, stream("motion", number, cell.index), settings.frames)
-    scene = draw_scene(motion, settings.image_size, cell.texture)
-    return acquire(scene.phase, scene.scatter, microscope, stream("image", number, cell.index))
+    phase, scatter = np.empty((2, settings.frames, settings.image_size, settings.image_size), dtype=np.float32)
+    for first in range(0, settings.frames, CHUNK):
+        part = slice(first, first + CHUNK)
+        scene = draw_scene(motion.part(part), settings.image_size, cell.texture)
+        phase[part], scatter[part] = scene.phase, scene.scatter
+    return acquire(phase, scatter, microscope, stream("image", number, cell.index))
 
 
 def frame_name(frame: int) -> str:
@@ -107,7 +112,7 @@ def _truth(settings: Settings, number: int, pdxs: list[Pdx], dates: list[Date], 
         "settings": asdict(settings),
         "number": int(number),
         "auroc_of_phenotype": expected_auroc(),
-        "dates": {d.id: {"seen": d.seen, "n": d.n, "microscope": asdict(d.microscope)} for d in dates},
+        "dates": {d.id: {"seen": d.seen, "n": d.n} | asdict(d.microscope) for d in dates},
         "groups": {p.id: {k: v for k, v in asdict(p).items() if k != "id"} for p in pdxs},
         "cells": {c.key: {k: v for k, v in asdict(c).items() if k not in ("id", "folder")} for c in cells},
     }
