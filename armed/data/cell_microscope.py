@@ -75,6 +75,13 @@ class Microscope:
             values[name] = float(middle * np.exp(sd * d) if log else middle + sd * d)
         return cls(**values)
 
+    def deviations(self) -> np.ndarray:
+        """Deviations from the middle of `DATES` in s.d., shape (n_effects,)."""
+        values = {name: getattr(self, name) for name in DATES}
+        return np.array(
+            [(np.log(values[n] / middle) if log else values[n] - middle) / sd for n, (middle, sd, log) in DATES.items()]
+        )
+
 
 # Middle, s.d., whether the s.d. is that of the logarithm.
 DATES = {

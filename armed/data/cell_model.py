@@ -7,8 +7,9 @@ fitted to its output: it is calibrated to the numbers below only.
   two or three of them, always of both classes, never all; unseen dates have one, which is what makes them unseen. How many
   PDX and cells of which class a date has is not stated in the paper; we let seen dates be mostly high and mostly low in
   turn, the majority being 60 to 78% of a date's cells, because then the date alone tells the class by an AUROC of 0.7, and
-  whatever differs between dates (brightness, blur) is a shortcut there. Unseen dates are of either class in turn, and
-  nothing of their microscopes has to do with it: there the shortcut is worth nothing but by chance.
+  whatever differs between dates (brightness, blur) is a shortcut there. Unseen dates are of either class in turn. Their
+  microscopes are drawn alike, and handed out such that the linear shortcut of the seen dates is worth little there: with
+  eight dates of ten effects each chance alone would often make it right, or wrong, at most of them (AUROC 0.5, s.d. 0.2).
 - State: each cell has a place on the metastatic axis, `phenotype`, higher = more metastatic: +-0.906 for the class, a PDX's
   deviation (s.d. 0.39 within a class), and the cell's own (s.d. 0.92). The s.d. within a class is 1, so that the phenotype
   alone has an AUROC of Phi(1.812 / sqrt 2) = 0.90. The paper's best is 0.88 on seen dates; who reads the state itself does
@@ -18,7 +19,7 @@ fitted to its output: it is calibrated to the numbers below only.
   granules. Pseudopodial extensions and light scattering are what an interpretable network found in such cells (Zaritsky et
   al., Cell Systems 2021); the rest is our choice. Protrusions and blebs come and go, and speed shows between frames only:
   all five traits have an AUROC of 0.89; area, elongation, compactness, spread and scattering of the cell as drawn (no
-  microscope) 0.86 in one frame, 0.87 with the motion between two.
+  microscope) 0.85 in one frame, 0.87 with the motion between two.
 - PDX individuality: size, elongation, number and contrast of granules differ between PDX as much as between the cells of
   one (`PDX_TRAIT_SD`, `CELL_TRAIT_SD`): a PDX can be guessed, not read off.
 """
@@ -45,6 +46,8 @@ CLASSES = ("high", "low")
 MAJORITY = (0.60, 0.78)
 """Share of a seen date's cells that are of its commoner class."""
 FEWEST_PER_DATE = 6
+ORDERS = 50
+"""Of so many random orders of the unseen dates' microscopes one is taken."""
 
 CLASS_MEAN = {"high": 0.906, "low": -0.906}
 PDX_SD = 0.39
@@ -251,9 +254,12 @@ def draw_dates(settings: Settings, number: int) -> list[Date]:
     # The same for all data sets, so that their models have the same clusters.
     days = stream("calendar", 0).permutation(np.arange(len(plans)))
     names = [(FIRST_DATE + timedelta(days=int(9 * day + day % 4))).strftime("%Y%m%d") for day in days]
+    microscopes = [Microscope.draw(stream("microscope", number, i)) for i in range(len(plans))]
+    n_seen = settings.n_seen_dates
+    microscopes[n_seen:] = _handed_out(microscopes, [_high_share(plan) for plan in plans], n_seen, rng)
     return [
-        Date(name, i < settings.n_seen_dates, Microscope.draw(stream("microscope", number, i)), plan)
-        for i, (name, plan) in enumerate(zip(names, plans, strict=True))
+        Date(name, i < n_seen, microscope, plan)
+        for i, (name, microscope, plan) in enumerate(zip(names, microscopes, plans, strict=True))
     ]
 
 
@@ -282,6 +288,24 @@ def draw_cell(number: int, index: int, pdx: Pdx, date: Date, place: int) -> Cell
 def expected_auroc() -> float:
     """AUROC of the phenotype alone, over cells of all PDX."""
     return NormalDist().cdf((CLASS_MEAN["high"] - CLASS_MEAN["low"]) / math.sqrt(2 * (PDX_SD**2 + CELL_SD**2)))
+
+
+def _high_share(plan: Mapping[str, int]) -> float:
+    return sum(n for pdx, n in plan.items() if PDX[pdx] == "high") / sum(plan.values())
+
+
+def _handed_out(microscopes: list, high: list[float], n_seen: int, rng: np.random.Generator) -> list[Microscope]:
+    """Order the unseen dates' microscopes: of some random orders that in which the seen dates' shortcut tells least.
+
+    The shortcut is the ridge regression (penalty 1) of a seen date's share of high cells on its microscope's deviations.
+    """
+    z = np.array([microscope.deviations() for microscope in microscopes])
+    seen, share = z[:n_seen], np.array(high)
+    score = z[n_seen:] @ seen.T @ np.linalg.solve(seen @ seen.T + np.eye(n_seen), share[:n_seen] - 0.5)
+    sign = share[n_seen:] - 0.5
+    orders = [rng.permutation(len(score)) for _ in range(ORDERS)]
+    best = min(orders, key=lambda order: abs(float(sign @ score[order])))
+    return [microscopes[n_seen + i] for i in best]
 
 
 def _spread(rng: np.random.Generator, sd: float, n: int) -> np.ndarray:

@@ -73,6 +73,19 @@ class TestDesign:
         low_share = [sum(n for p, n in d.n.items() if PDX[p] == "low") / sum(d.n.values()) for d in all_dates]
         assert abs(np.corrcoef(low_share, seen + unseen)[0, 1]) < 0.3
 
+    def test_the_shortcut_is_worth_nothing_at_unseen_dates(self, drawn):
+        """A classifier of the microscopes alone, fitted at seen dates."""
+        found = []
+        for _, dates, cells in drawn:
+            effects = {date.id: date.microscope.deviations() for date in dates}
+            seen = np.array([cell.date in {date.id for date in dates if date.seen} for cell in cells])
+            X, y = np.array([effects[cell.date] for cell in cells]), is_high(cells)
+            score = LogisticRegression().fit(X[seen], y[seen]).decision_function(X)
+            found.append([roc_auc_score(y[part], score[part]) for part in (seen, ~seen)])
+        at_seen, at_unseen = np.array(found).T
+        assert at_seen.min() > 0.63
+        assert at_unseen.mean() == pytest.approx(0.5, abs=0.1) and at_unseen.max() < 0.9
+
     @pytest.mark.parametrize(
         ("settings", "n_cells"),
         [
