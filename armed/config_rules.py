@@ -244,8 +244,8 @@ def _halved(block: Mapping, where: str) -> Iterator[str]:
     network, size = block["network"], block["data"]["image_size"]
     if network["strided"] > len(network["filters"]):
         yield (
-            f"{where}.network.strided is {network['strided']}, but at most {len(network['filters'])}, the number of filters, was "
-            "expected."
+            f"{where}.network.strided is {network['strided']}, but at most {len(network['filters'])}, the number of filters, "
+            "was expected."
         )
     elif size % (step := 2 ** network["strided"]):
         yield (
