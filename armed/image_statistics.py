@@ -16,7 +16,7 @@ NAMES = ("brightness", "contrast", "sharpness", "snr")
 """Mean of the pixels; their s.d.; variance of the Laplacian (4 neighbours, no border); and the ratio of mean to noise in
 decibel, the noise's s.d. by Immerkaer (Computer Vision and Image Understanding 64, 1996): from what is left of the pixels by a
 mask that is blind to planes and edges. A ratio of mean to s.d. would only repeat the first two."""
-_AT_ONCE = 2**24  # pixels; bounds memory
+_AT_ONCE = 2**22  # pixels; bounds memory
 
 
 def statistics(images: np.ndarray) -> np.ndarray:
