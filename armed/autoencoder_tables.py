@@ -9,6 +9,7 @@ import pandas as pd
 
 from armed import labels
 from armed.image_tables import told_in_notes
+from armed.registry import WITHOUT_FITS
 from armed.tables import interval, number, ordered
 
 PROBE = "cluster_probe_accuracy"
@@ -58,6 +59,7 @@ def readings_table(summary: pd.DataFrame, metrics: pd.DataFrame, study: str, par
     named = {PROBE: f"{_capital(cluster)}: accuracy of a linear probe"}
     named |= {m: f"Variance: {labels.noun(kind, study)}" for m, kind in SHARES.items()}
     rows = ordered(_rows(summary[summary["ci_method"] == "corrected"], study, READINGS, partition))
+    rows = rows[~rows["model"].isin(WITHOUT_FITS)]  # latents of another model
     lines: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
         lines.setdefault(row.model, {})[named[row.metric]] = interval(row.mean, row.ci_low, row.ci_high)

@@ -104,9 +104,8 @@ def distances(kept: Mapping[str, Mapping[str, np.ndarray]], study: str, source: 
     style.add_title(
         figure,
         f"{labels.study(study)}: does a {group} look like itself on another {cluster}?",
-        f"{labels.source(source)}.\nStandardised latents, means of cells, {labels.partition(partition)}; small: each fit, large: their "
-        f"mean.\nBelow 1: one {group} on different {cluster}s is nearer to itself than different {group}s on one "
-        f"{cluster} are.",
+        f"{labels.source(source)}.\nStandardised latents, means of cells, {labels.partition(partition)}; small: a fit, large: "
+        f"mean.\nBelow 1: one {group} on different {cluster}s is nearer to itself than different {group}s on one {cluster}.",
     )
     return figure
 

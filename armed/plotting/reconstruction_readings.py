@@ -119,7 +119,7 @@ def statistics(kept: Mapping[str, np.ndarray], model: str, study: str, source: s
         figure,
         f"{labels.study(study)}: what images and reconstructions keep of the {cluster}",
         f"{labels.source(source)}.\n{labels.model(model)}, test cells of {labels.partition(partition)}: mean and s.d. over "
-        f"cells, mean over fits.\nF over {cluster}s of cells' means: original | fixed | mixed; without differences it is near 1.",
+        f"cells, mean over fits.\nF over {cluster}s of cells' means: original | fixed | mixed; where nothing differs, near 1.",
     )
     return figure
 
