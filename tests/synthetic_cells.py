@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
-from synthetic_results import summary_of
+from synthetic_results import comparison_of, paired_tests_of, summary_of
 
 from armed import results
 
@@ -142,27 +142,44 @@ def metrics(models: tuple[str, ...] = MODELS, seeds: int = 3) -> pd.DataFrame:
         }
         if model in WITH_EFFECTS:
             values |= {("mse", "seen_population"): 0.0026, ("mse", "unseen_population"): 0.0027}
-        if model != "armed_randomized_z":
-            for p, less in (("latents", 0), ("latents_unseen", 0.06)):
-                values |= {("davies_bouldin", p): 9 / (told + less), ("calinski_harabasz", p): 500 * told}
-                values |= {
-                    ("cluster_probe_accuracy", p): 0.15 + 0.7 * told,
-                    ("variance_cluster", p): 0.35 * told - less,
-                }
-                values |= {("variance_group", p): 0.12 + less, ("variance_phenotype", p): 0.03 + 0.01 * i}
+        for p, less in (("latents", 0.0), ("latents_unseen", 0.06)):
+            values |= {("davies_bouldin", p): 9 / (told + less), ("calinski_harabasz", p): 500 * told}
+            values |= {("cluster_probe_accuracy", p): 0.15 + 0.7 * told, ("variance_cluster", p): 0.35 * told - less}
+            values |= {("variance_group", p): 0.12 + less, ("variance_phenotype", p): 0.03 + 0.01 * i}
         for (metric, partition), value in values.items():
             note = _NOTES.get(metric.partition("_")[0] if metric.startswith("variance") else metric, "")
             for seed in range(seeds):
-                v = value * (1 + rng.normal(0, 0.03))
-                rows.append((STUDY, "stand-in", seed, 0, model, "main", partition, metric, v, 400, note))
+                drawn = value * (1 + rng.normal(0, 0.03))
+                rows.append((STUDY, "stand-in", seed, 0, model, "main", partition, metric, drawn, 400, note))
     return pd.DataFrame(rows, columns=list(results.table("metrics").columns))
 
 
+def auroc_intervals(summary: pd.DataFrame) -> pd.DataFrame:
+    """DeLong's interval of the AUROC, and one of cells that is three times as wide."""
+    rows = summary[(summary["metric"] == "auroc") & (summary["ci_method"] == "corrected")]
+    columns = list(results.table("auroc_intervals").columns)
+    made = [
+        rows.assign(method=method, ci_low=rows["mean"] - half, ci_high=rows["mean"] + half, n_fits=3)[columns]
+        for method, half in (("delong", 0.01), ("cells", 0.03))
+    ]
+    return pd.concat(made, ignore_index=True)
+
+
 def write_cells(folder: Path, models: tuple[str, ...] = MODELS) -> Path:
-    """Write metrics, summary and latents of the study."""
+    """Write the tables and the latents of the study."""
     found = metrics(models)
-    results.write("metrics", found, folder / "metrics.tsv")
-    results.write("summary", summary_of(found), folder / "summary.tsv")
+    summary = summary_of(found)
+    frames = {
+        "metrics": found,
+        "summary": summary,
+        "comparison": comparison_of(summary).assign(verdict="not comparable"),
+        "paired_tests": paired_tests_of(summary, "auroc"),
+        "auroc_intervals": auroc_intervals(summary),
+    }
+    for name in ("deconfounding", "tuning", "claims"):
+        frames[name] = results.empty(name)
+    for name, frame in frames.items():
+        results.write(name, frame, folder / f"{name}.tsv")
     place = folder / "latents" / STUDY
     place.mkdir(parents=True)
     for model in models:

@@ -128,7 +128,7 @@ def headline_metric(study: str) -> str:
 
 def _runs(block: Mapping, study: str = "") -> str:
     left_out = " x 4 hospitals left out" if study == "heart" else ""
-    return f"{block['seeds']} seeds x {block['folds']} folds{left_out}"
+    return f"{block['seeds']} seeds x {block['folds']} fold{'s' * (block['folds'] != 1)}{left_out}"
 
 
 def _data(data: Mapping) -> str:

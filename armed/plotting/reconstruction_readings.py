@@ -32,7 +32,7 @@ _DODGE = 0.24  # of a row's height
 _PUBLISHED = {"color": style.BLACK, "marker": "|", "linestyle": "none", "markersize": 9, "markeredgewidth": 1.8}
 _DARK = "#444444"
 _THOUSANDTHS = 1000
-_MANY = 12  # clusters, from which on their names stand upright
+_COLUMNS = 2
 
 
 def by_cluster(kept: Mapping[str, np.ndarray], partition: str = "seen") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -89,8 +89,8 @@ def statistics(kept: Mapping[str, np.ndarray], model: str, study: str, source: s
     if means.empty:
         raise DataError(f"No image statistics of {study} were kept for {model}; run the job that makes latents.")
     clusters = sorted(means["cluster"].unique())
-    figure, axes = style.small_multiples(len(kept["statistic_names"]), 2, 2.0)
-    for ax, statistic in zip(axes, kept["statistic_names"].tolist(), strict=True):
+    figure, axes = style.small_multiples(len(kept["statistic_names"]), _COLUMNS, 1.9)
+    for i, (ax, statistic) in enumerate(zip(axes, kept["statistic_names"].tolist(), strict=True)):
         told = []
         for k, (image, (colour, marker)) in enumerate(_MARKS.items()):
             own = means[(means["image"] == image) & (means["statistic"] == statistic)].set_index("cluster")
@@ -102,12 +102,8 @@ def statistics(kept: Mapping[str, np.ndarray], model: str, study: str, source: s
             value = f.loc[(f["image"] == image) & (f["statistic"] == statistic), "f"]
             told.append(_number(value.mean()))
         ax.set_title(f"{_NAMES.get(statistic, statistic)}\nF {' | '.join(told)}", loc="left", fontsize=9)
-        ax.set_xticks(range(len(clusters)), clusters, rotation=90 if len(clusters) > _MANY else 40, fontsize=8.5)
-        for label in ax.get_xticklabels():
-            label.set(
-                ha="right" if len(clusters) <= _MANY else "center",
-                rotation_mode="anchor" if len(clusters) <= _MANY else None,
-            )
+        names = clusters if i >= len(axes) - _COLUMNS else [""] * len(clusters)
+        ax.set_xticks(range(len(clusters)), names, rotation=90, fontsize=8.5)
         ax.grid(axis="y")
     handles = [
         Line2D([], [], color=colour, marker=marker, markersize=4.5, linewidth=1, label=IMAGES[image])
