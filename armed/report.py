@@ -37,6 +37,11 @@ logger = logging.getLogger(__name__)
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
 NOT_ALWAYS = ("univariate", "sensitivity", "claims", "auroc_intervals")
 """Tables that not every run makes."""
+LEVELS_TOLD = (
+    *("z_accuracy", "adversary_accuracy", "davies_bouldin", "calinski_harabasz"),
+    *(image_tables.LOCALISATION, *autoencoder_tables.READINGS),
+)
+"""Metrics whose notes tell chance levels and counts: what is told of the fit stands at its other metrics too."""
 LOCALISED_BY = {"grad_cam": "Grad-CAM", "hires_cam": "HiResCAM"}
 LARGEST_SVG = 50_000  # bytes; figures with many points and images are smaller and faster as pixels
 COLOURS, ALMOST_ALL = 64, 256  # of a picture's palette: few where that changes little
@@ -165,7 +170,7 @@ def not_run(study: str, results_dir: Path) -> str:
 def fit_notes(study: str, metrics: pd.DataFrame) -> pd.DataFrame:
     """Count the remarks on fits that gave a value all the same, such as a fit that did not converge."""
     rows = metrics[(metrics["study"] == study) & (metrics["note"] != "") & metrics["value"].notna()]
-    rows = rows.drop_duplicates(["seed", "fold", "model", "variant", "note"])
+    rows = rows[~rows["metric"].isin(LEVELS_TOLD)].drop_duplicates(["seed", "fold", "model", "variant", "note"])
     counts = rows.groupby(["model", "variant", "note"], sort=False).size().reset_index(name="n")
     return pd.DataFrame(
         {
