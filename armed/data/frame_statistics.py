@@ -40,13 +40,14 @@ def frame_statistics(pixels: np.ndarray) -> dict[str, float]:
     response = ndimage.convolve(values, _NOISE, mode="nearest")
     half = len(values) // 2
     quarters = [values[rows, columns].mean() for rows in _halves(half) for columns in _halves(half)]
-    return {
+    found = {
         "mean": mean,
         "sd": sd,
         "sharpness": float(slopes.mean()) / sd,
         "noise": _MAD_TO_SD * float(np.median(np.abs(response))) / _NOISE_GAIN,
         "gradient": float(max(quarters) - min(quarters)) / mean,
     }
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def by_cluster(frames: pd.DataFrame) -> pd.DataFrame:

@@ -163,7 +163,7 @@ class TestStatistics:
                 "subject": ["1", "2", "3", "4"],
                 "class": ["low", "high", "high", "low"],
                 "seen": [1, 1, 0, 1],
-                **dict.fromkeys(STATISTICS, [1.0, 3.0, 5.0, 7.0]),
+                **{name: [1.0, 3.0, 5.0, 7.0] for name in STATISTICS},
             }
         )
         table = by_cluster(frames).set_index("cluster")
