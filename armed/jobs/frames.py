@@ -133,7 +133,5 @@ def _add_remarks(images: ImageTable, frames: pd.DataFrame, seen: Sequence[str], 
     for part, is_seen, step in (("seen", 1, settings["seen_step"]), ("unseen", 0, settings["unseen_step"])):
         there = int((images.table["cluster"].isin(list(seen)) == bool(is_seen)).sum())
         used = int((frames["seen"] == is_seen).sum())
-        told = (
-            f"of {part} dates: one of {step} is used, by its place in the order of numbers from the first on; left out"
-        )
-        remarks.add("frames", f"{told}, {used} of {there} used", there - used)
+        told = f"of {part} dates left out: one of {step} is used, from the first on in the order of numbers"
+        remarks.add("frames", f"{told} ({used} of {there} frames)", there - used)
