@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Adversary": "armed.layers.adversary",
     "RandomIntercept": "armed.layers.random_effects",
+    "RandomScaleBias": "armed.layers.random_effects",
     "RandomSlopes": "armed.layers.random_effects",
     "MixedEffects": "armed.models",
     "Objective": "armed.losses",

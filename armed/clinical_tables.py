@@ -91,7 +91,7 @@ def claims_table(judged: pd.DataFrame, comparison: pd.DataFrame, study: str) -> 
     Returns
     -------
     pandas.DataFrame
-        Strings, in the order of `armed.claims.CLAIMS`.
+        Strings, in the order of `armed.paper_claims.CLAIMS`.
     """
     rows = comparison[comparison["study"] == study].drop_duplicates(["model", "partition", "metric"])
     published = {(r.model, r.partition, r.metric): r.published for r in rows.itertuples()}

@@ -8,10 +8,13 @@ from armed.registry import MODELS, SPIRALS, STUDIES
 
 PARTITIONS = {
     "seen": "seen clusters",
+    "seen_population": "seen clusters, Z = 0",
     "unseen": "unseen clusters",
     "unseen_population": "unseen clusters, Z = 0",
     "deconfounded": "deconfounded",
     "deconfounded_fixed": "deconfounded, fixed effects",
+    "latents": "latents of seen clusters",
+    "latents_unseen": "latents of unseen clusters",
 }
 _METRICS = {
     "auroc": "AUROC",
@@ -34,6 +37,12 @@ _METRICS = {
     "slope_ratio": "s.d. of slopes: learned / true",
     "intercept_recovery": "intercepts: r with the truth",
     "feature_recovery": "AUROC of importance for predictive features",
+    "davies_bouldin": "Davies-Bouldin index by cluster",
+    "calinski_harabasz": "Calinski-Harabasz index by cluster",
+    "cluster_probe_accuracy": "accuracy of a linear probe of the cluster",
+    "variance_cluster": "share of variance: cluster",
+    "variance_group": "share of variance: group",
+    "variance_phenotype": "share of variance: phenotype",
 }
 _VARIANTS = {
     "main": "main",

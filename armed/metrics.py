@@ -169,11 +169,20 @@ RANGES = {
             "ece",
         ),
         *("sensitivity_at_specificity_80", "specificity_at_sensitivity_80", "within_cluster_auroc", "z_accuracy"),
-        *("adversary_accuracy", "localisation", "feature_recovery"),
+        *("adversary_accuracy", "localisation", "feature_recovery", "cluster_probe_accuracy"),
     )
 } | {"youden": (-1.0, 1.0), "slope_recovery": (-1.0, 1.0), "intercept_recovery": (-1.0, 1.0)}
 """Lowest and highest value that a metric can have, of those that have both."""
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mse"})
+LOWER_IS_BETTER = frozenset(
+    {
+        "brier",
+        "ece",
+        "mse",
+        "cluster_probe_accuracy",
+        "calinski_harabasz",
+        "variance_cluster",
+    }  # the last three: of latents
+)
 
 
 def compute(cells: Cells, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from armed.layers.random_effects import RandomIntercept, RandomSlopes
+from armed.layers.random_effects import RandomEffect, RandomIntercept, RandomScaleBias
 from armed.losses import Objective, cross_entropy
 from armed.models.mixed_effects import MixedOutput
 from armed.optimisers import Adam
@@ -72,9 +72,10 @@ class State:
         self.alive = self.alive & (finite | ~batch.active)
 
 
-def prior_name(effect: RandomIntercept | RandomSlopes) -> str:
+def prior_name(effect: RandomEffect) -> str:
     """Name of the hyperparameter that is the s.d. of the prior of random effects."""
-    return "intercept_prior_sd" if effect.on is None else "slope_prior_sd"
+    names = {RandomIntercept: "intercept_prior_sd", RandomScaleBias: "scale_bias_prior_sd"}
+    return names.get(type(effect), "slope_prior_sd")
 
 
 def _effects(module: nn.Module) -> tuple:
@@ -132,7 +133,7 @@ class Program:
     def finish(self, state: State) -> None:
         """Called once after training, with the weights that are kept."""
 
-    def loss(self, out: MixedOutput, y: Tensor, codes: Tensor, hyper: dict[str, Tensor]) -> Tensor:
+    def loss(self, out: MixedOutput, X: Tensor, y: Tensor, codes: Tensor, hyper: dict[str, Tensor]) -> Tensor:
         """Loss of one batch of one replica without the adversary's term; scalar."""
         loss = self.objective.supervised(out.mixed, y, hyper)
         if out.mixed is not out.fixed:
@@ -150,7 +151,7 @@ class Program:
 
         def main(params, buffers, hyper, X, y, codes, noise, keep):
             out = stack.call_training(params, buffers, X, codes, noise, keep)
-            result = {"loss": self.loss(out, y, codes, hyper) + stack.penalty(params)}
+            result = {"loss": self.loss(out, X, y, codes, hyper) + stack.penalty(params)}
             return result if out.activations is None else {**result, "activations": out.activations}
 
         samples = (batch.X, batch.y, batch.codes, batch.noise, batch.keep)
@@ -174,3 +175,47 @@ class Program:
         """Mixed outputs with known clusters, which early stopping scores; for `Stack.evaluate`."""
         with torch.no_grad():
             return {"mixed": stack.call(params, buffers, X, clusters, adversary=False).mixed}
+
+
+class ReconstructionProgram(Program):
+    """Training of an autoencoder-classifier (PROTOCOL, "Live-cell image compression"):
+
+    ``MSE(mixed) + lambda_F MSE(fixed) + label_weight (L(mixed) + lambda_F L(fixed)) - lambda_g CE + recognition_weight CE_r
+    + lambda_K KL``
+
+    MSE: over pixels from 0 to 1, of images made again; L: label loss; CE_r: of the recogniser, where there is one, for the
+    mixed images. The paper weighs the fixed image 1 and does not state a weight of the fixed label; we take lambda_F for both,
+    so that both outputs of the fixed effects are trained.
+
+    Parameters
+    ----------
+    objective : Objective
+    label_weight, recognition_weight : float
+        Of the label losses and of the recogniser's, beside the reconstruction's 1.
+    """
+
+    def __init__(self, objective: Objective, label_weight: float = 0.1, recognition_weight: float = 0.0) -> None:
+        super().__init__(objective)
+        self.label_weight = label_weight
+        self.recognition_weight = recognition_weight
+
+    def tunable(self, module):
+        own = {"label_weight": self.label_weight, "recognition_weight": self.recognition_weight}
+        return super().tunable(module) | own
+
+    def loss(self, out, X, y, codes, hyper):
+        made = out.reconstruction
+        loss = squared_error(made.mixed, X) + hyper["label_weight"] * self.objective.supervised(out.mixed, y, hyper)
+        if out.mixed is not out.fixed:
+            loss = loss + hyper["lambda_F"] * squared_error(made.fixed, X)
+            loss = loss + hyper["lambda_F"] * hyper["label_weight"] * self.objective.supervised(out.fixed, y, hyper)
+            loss = loss + hyper["lambda_K"] * out.kl
+        if made.cluster_logits is not None:
+            recognised = cross_entropy(made.cluster_logits, codes).mean()
+            loss = loss + hyper["recognition_weight"] * recognised
+        return loss
+
+
+def squared_error(images: Tensor, X: Tensor) -> Tensor:
+    """Mean squared error of images over all pixels; scalar."""
+    return (images - X).square().mean()

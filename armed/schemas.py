@@ -11,6 +11,7 @@ SOURCES = ("simulated", "stand-in", "open", "restricted", "own")
 PARTITIONS = (
     "seen",
     "unseen",
+    "seen_population",
     "unseen_population",
     "deconfounded",
     "deconfounded_fixed",
@@ -37,6 +38,10 @@ METRICS = (
     "r2",
     "davies_bouldin",
     "calinski_harabasz",
+    "cluster_probe_accuracy",
+    "variance_cluster",
+    "variance_group",
+    "variance_phenotype",
     "z_accuracy",
     "adversary_accuracy",
     "probe_rank",
@@ -120,6 +125,17 @@ TABLES: dict[str, Table] = {
         ("threshold",),
     ),
     "summary": Table(_SUMMARY_COLUMNS, _SUMMARY_KEY),
+    "auroc_intervals": Table(
+        _columns(
+            "study source model variant partition method",
+            "n_fits",
+            "mean ci_low ci_high",
+            "study source model variant partition method mean ci_low ci_high n_fits",
+        ),
+        ("study", "model", "variant", "partition", "method"),
+        (),
+        {"method": ("delong", "cells")},
+    ),
     "comparison": Table(
         _SUMMARY_COLUMNS
         | _columns("table", "", "published published_ci_low published_ci_high delta tolerance")

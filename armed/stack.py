@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 from armed.convolutional import (
     EVALUATED_AT_ONCE,
@@ -170,6 +171,11 @@ class Stack:
         with self._precision():
             out = functional_call(self.module, (channels_last(params), buffers), args, kwargs, tie_weights=self._tied)
         numbers = {name: getattr(out, name).float() for name in ("fixed", "random", "mixed", "kl")}
+        if out.mixed is out.fixed:
+            numbers["mixed"] = numbers["fixed"]  # programs tell by this that there are no random effects
+        made = getattr(out, "reconstruction", None)
+        if made is not None:
+            numbers["reconstruction"] = tree_map(lambda t: None if t is None else t.float(), made)
         return out._replace(**numbers)
 
     def _precision(self) -> torch.autocast:
@@ -313,6 +319,13 @@ def predictions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: 
     with torch.no_grad():
         out = stack.call(params, buffers, X, clusters, adversary=False)
     return {"fixed": out.fixed, "mixed": out.mixed}
+
+
+def reconstructions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+    """Codes (n, L), and fixed and mixed images (n, C, H, W), of one autoencoder, for `Stack.evaluate`."""
+    with torch.no_grad():
+        made = stack.call(params, buffers, X, clusters, adversary=False).reconstruction
+    return {"latent": made.latent, "fixed": made.fixed, "mixed": made.mixed}
 
 
 def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,28 @@ from armed.convolutional import as_pool
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
 from armed.errors import ConfigError, DataError
-from armed.layers.random_effects import RandomIntercept, RandomSlopes
+from armed.layers.random_effects import RandomEffect, RandomIntercept, RandomScaleBias
 from armed.losses import Objective
 from armed.method import Method, Rows
-from armed.models import CNN, MLP
-from armed.programs import Program
-from armed.stack import Stack, cluster_logits, predictions
+from armed.models import CNN, MLP, AutoencoderClassifier
+from armed.programs import Program, ReconstructionProgram
+from armed.stack import Stack, cluster_logits, predictions, reconstructions
 from armed.training import StackFit, Training, fit_stack
+
+
+class Reconstructed(NamedTuple):
+    """What one autoencoder makes of n images.
+
+    Attributes
+    ----------
+    latent : array of float32, (n, L)
+    fixed, mixed : array of float32, (n, channels, height, width)
+        From 0 to 1; the same without random effects in the decoder.
+    """
+
+    latent: np.ndarray
+    fixed: np.ndarray
+    mixed: np.ndarray
 
 
 class StackMethod(Method):
@@ -32,7 +48,8 @@ class StackMethod(Method):
     ----------
     network : dict
         Arguments of the study's network: of `armed.models.MLP` for tables (``hidden``: ReLU units of each hidden layer), of
-        `armed.models.CNN` for images (``filters`` of each convolution, and more).
+        `armed.models.CNN` for images (``filters`` of each convolution, and more), or, with ``latent`` among them, of
+        `armed.models.AutoencoderClassifier`.
     training : dict
         Arguments of `armed.Training`.
     shared_init : bool
@@ -42,6 +59,8 @@ class StackMethod(Method):
     engine : {"auto", "eager", "compiled"}
         See `armed.fit_stack`.
     device : {"cpu", "cuda"}
+    label_weight : float
+        Of an autoencoder: weight of the label losses beside that of the images.
     """
 
     def __init__(
@@ -53,9 +72,11 @@ class StackMethod(Method):
         stack_size: int = 256,
         engine: str = "auto",
         device: str = "cpu",
+        label_weight: float = 0.1,
         **common: object,
     ) -> None:
         super().__init__(**common)
+        self.label_weight = label_weight
         self.network = dict(network or {})
         self.training = dict(training or {})
         self.shared_init = shared_init
@@ -80,10 +101,16 @@ class StackMethod(Method):
 
     def program(self) -> Program:
         """What one training step does."""
+        if "latent" in self.network:
+            return ReconstructionProgram(self.objective(), **self.weights_of_losses())
         return Program(self.objective())
 
-    def build_net(self, sample_shape: tuple[int, ...], n_outputs: int) -> CNN | MLP:
-        """The study's network: an MLP for tables, a CNN for images.
+    def weights_of_losses(self) -> dict[str, float]:
+        """Of an autoencoder: weights of the losses that only it has."""
+        return {"label_weight": self.label_weight}
+
+    def build_net(self, sample_shape: tuple[int, ...], n_outputs: int) -> AutoencoderClassifier | CNN | MLP:
+        """The study's network: an MLP for tables, a CNN or an autoencoder for images.
 
         Raises
         ------
@@ -99,6 +126,8 @@ class StackMethod(Method):
                 f"{kind} of shape {tuple(sample_shape)}. Expected 'hidden' (dense layers) for tables (features,), or "
                 "'filters' (convolutions) for images (channels, height, width)."
             )
+        if "latent" in self.network:
+            return AutoencoderClassifier(sample_shape, n_outputs=n_outputs, **self.network)
         if images:
             return CNN(sample_shape, n_outputs=n_outputs, **self.network)
         return MLP(sample_shape[0], n_outputs=n_outputs, **self.network)
@@ -156,16 +185,57 @@ class StackMethod(Method):
             return None
         state = self.stack_.state_views()
         scale = torch.nn.functional.softplus
-        frames = [
-            self._effect_table(
-                "intercept" if spec.on is None else "slope",
-                self._effect_features(spec, state[f"effects.{i}.loc"].shape[2]),
-                state[f"effects.{i}.loc"].cpu().numpy(),
-                scale(state[f"effects.{i}.raw_scale"]).cpu().numpy(),
-            )
-            for i, spec in enumerate(effects)
-        ]
+        frames = []
+        for i, spec in enumerate(effects):
+            mean = state[f"effects.{i}.loc"].cpu().numpy()
+            sd = scale(state[f"effects.{i}.raw_scale"]).cpu().numpy()
+            features = self._effect_features(spec, mean.shape[2])
+            if isinstance(spec, RandomScaleBias):
+                for k, name in enumerate(("scale", "bias")):
+                    frames.append(self._effect_table(name, features, mean[..., [k]], sd[..., [k]]))
+                continue
+            name = "intercept" if isinstance(spec, RandomIntercept) else "slope"
+            frames.append(self._effect_table(name, features, mean, sd))
         return pd.concat(frames, ignore_index=True)
+
+    def reconstruct(
+        self,
+        data: ClusteredData,
+        rows: Rows,
+        *,
+        new_clusters: str = "error",
+        cluster_inference: object | None = None,
+    ) -> dict[tuple[int, int], Reconstructed]:
+        """Codes and images that an autoencoder makes, mixed ones with the membership of `predict`; arguments as for it.
+
+        Images are large: give some hundred rows at a time.
+        """
+        self._check_fitted()
+        self._check_features(data)
+        clusters = self._membership(data, rows, new_clusters, cluster_inference)
+        return {key: self.reconstruct_as(data, key, rows[key], clusters[key]) for key in rows}
+
+    def reconstruct_as(
+        self, data: ClusteredData, key: tuple[int, int], rows: np.ndarray, clusters: np.ndarray
+    ) -> Reconstructed:
+        """Codes and images that the autoencoder of one (seed, fold) makes of some rows, under effects that are given.
+
+        Parameters
+        ----------
+        data : ClusteredData
+        key : (int, int)
+        rows : array of int, (n,)
+        clusters : array, (n,) or (n, q)
+            Codes, positions in `levels_`, -1 = population; or Z.
+        """
+        if "latent" not in self.network:
+            raise ConfigError(
+                f"{type(self).__name__} was fitted with a network that makes no images; expected one of an autoencoder."
+            )
+        _, index = self._select({key: rows})
+        X = as_pool(data.X, self.stack_.device)
+        (made,) = self.stack_.evaluate(reconstructions, X, [np.asarray(rows)], [np.asarray(clusters)], index)
+        return Reconstructed(**made)
 
     def importance(self, data, rows):
         self._check_fitted()
@@ -217,7 +287,7 @@ class StackMethod(Method):
     def _factory(self) -> Callable[[], nn.Module]:
         return lambda: self.build(self.sample_shape_, len(self.levels_), self.n_outputs_)
 
-    def _effect_features(self, spec: RandomIntercept | RandomSlopes, n_features: int) -> list[str]:
+    def _effect_features(self, spec: RandomEffect, n_features: int) -> list[str]:
         if spec.on is None:
             return [""]
         named = spec.on == "input" and self.feature_names_

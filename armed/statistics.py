@@ -18,6 +18,9 @@ Five situations, by what varies between two seeds:
   the training data and on the clusters met: it says how surely the metric is known *on these*, and nothing of a further
   cluster.
 
+Numbers of a whole latent space (partitions `latents` and `latents_unseen`) have no values of single clusters to draw: those of
+splits are compared as on seen clusters, so that on unseen ones the interval holds for the clusters met.
+
 Of Monte Carlo splits every one is a training of its own, and given the data independent of the others: where draws are made
 over seeds they are then made over splits (a study has few seeds of a few splits), and their spread is widened to that of
 Student's t, as so few are drawn from.
@@ -43,7 +46,7 @@ from armed.schemas import table
 
 logger = logging.getLogger(__name__)
 
-UNSEEN = ("unseen", "unseen_population", "latents_unseen")
+UNSEEN = ("unseen", "unseen_population")
 RESAMPLED = "resampled"
 GROUP = ["study", "source", "model", "variant", "partition", "metric"]
 DRAW_KEY = [column for column in GROUP if column != "source"]

@@ -79,7 +79,7 @@ class TabularARMED(ARMED):
             effects.append(RandomIntercept(self.intercept_init_scale, self.intercept_prior_sd))
         on = self.adversary_on
         if on is None:
-            on = [] if self.net is not None else [f"hidden.{i}" for i in range(len(net.hidden))]
+            on = [] if self.net is not None else net.hidden_names
         reads = self.adversary_units is not None and self.lambda_g > 0 and len(on) > 0
         adversary = Adversary(on, self.adversary_units) if reads else None
         return MixedEffects(net, n_clusters, effects, adversary, input_shape=(n_features,))

@@ -134,7 +134,7 @@ class EM(Program):
     def finish(self, state: State) -> None:
         self.e_step(state)
 
-    def loss(self, out, y, codes, hyper):
+    def loss(self, out, X, y, codes, hyper):
         return self.objective.supervised(out.mixed, y, hyper)
 
     @torch.no_grad()

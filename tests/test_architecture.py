@@ -20,23 +20,18 @@ PACKAGES = ("armed", "baselines", "benchmarks")
 HEAVY = {"torch", "pandas", "sklearn", "statsmodels", "matplotlib", "seaborn", "scipy"}
 
 # Who imports whom. A name stands for the module or package and everything in it. Imports inside functions count.
-RECORDS = {
-    "errors",
-    "files",
-    "registry",
-    "labels",
-    "reproducibility",
-    "schemas",
-    "results",
-}  # ids, errors, seeds and tables
+# Ids, errors, seeds and tables.
+RECORDS = {"errors", "files", "registry", "labels", "reproducibility", "schemas", "results"}
 NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "convolutional", "parameters", "stack", "optimisers"}
 STACKS |= {"programs", "batching"}
 TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training_checks", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
-TABLES |= {"bootstrap", "associations", "data"}
-SHOWING = TABLES | {"claims", "config", "plotting", "findings", "tables", "clinical_tables", "image_tables", "pages"}
+TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
+LATENTS = {"latents", "image_statistics"}
+SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
+SHOWING |= {"image_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
@@ -96,7 +91,12 @@ MAY_IMPORT = {
     "tables": SHOWING,
     "clinical_tables": SHOWING,
     "image_tables": SHOWING,
-    "claims": TABLES,
+    "claims": TABLES | {"paper_claims"},
+    "paper_claims": set(),
+    "delong": {"errors"},
+    "auroc_intervals": TABLES,
+    "latents": set(),
+    "image_statistics": {"errors"},
     "pages": SHOWING,
     "report": SHOWING | {"retrieval"},
     "data_warnings": {"errors", "data"},

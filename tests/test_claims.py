@@ -204,3 +204,80 @@ class TestShown:
         assert shown.loc[CLAIMS["armed_unseen"].says, "Paper"] == "+0.042"
         assert shown.loc[CLAIMS["inferred_z"].says, "Paper"] == "–"  # not published
         assert len(shown) == 14 and set(shown["Verdict"]) == {"supported"}
+
+
+LIVE_CELLS = {
+    "auroc": {
+        ("conventional", "seen"): 0.817,
+        ("conventional", "unseen"): 0.773,
+        ("armed", "seen"): 0.869,
+        ("armed", "unseen"): 0.809,
+        ("armed", "unseen_population"): 0.779,
+        ("armed_no_adversary", "seen"): 0.876,
+        ("armed_randomized_z", "seen"): 0.732,
+        ("armed_randomized_z", "unseen"): 0.712,
+    },
+    "mse": {
+        ("conventional", "seen"): 0.0019,
+        ("conventional", "unseen"): 0.0026,
+        ("armed", "seen"): 0.0012,
+        ("armed", "seen_population"): 0.0018,
+        ("armed", "unseen"): 0.0020,
+        ("armed", "unseen_population"): 0.0023,
+        ("armed_randomized_z", "seen"): 0.0018,
+        ("armed_randomized_z", "unseen"): 0.0024,
+    },
+    "cluster_probe_accuracy": {
+        (model, "latents"): v for model, v in {"conventional": 0.8, "domain_adversarial": 0.2, "armed": 0.25}.items()
+    },
+    "davies_bouldin": {
+        (model, "latents"): v for model, v in {"conventional": 8.9, "domain_adversarial": 43.0, "armed": 40.0}.items()
+    },
+    "calinski_harabasz": {
+        (model, "latents"): v for model, v in {"conventional": 545.9, "domain_adversarial": 20.4, "armed": 20.0}.items()
+    },
+}
+
+
+class TestLiveCells:
+    """Claims on latents and reconstructions: one network per split, latents without values of single clusters."""
+
+    SETTINGS = Settings(test_to_train={"live_cell": 0.25}, random_splits={"live_cell"})
+
+    def judged(self, sign=1, n_seeds=12):
+        rng = np.random.default_rng(0)
+        metrics, clusters = [], []
+        for metric, levels in LIVE_CELLS.items():
+            middle = np.mean(list(levels.values()))
+            for (model, partition), level in levels.items():
+                level = middle + sign * (level - middle)
+                for seed in range(n_seeds):
+                    row = ("live_cell", "stand-in", seed, 0, model, "main", partition, metric)
+                    metrics.append((*row, level * (1 + rng.normal(0, 1e-4)), 60, ""))
+                    if partition.startswith("unseen"):
+                        clusters += [(*row, level * (1 + rng.normal(0, 1e-3)), 5, "", f"d{c}") for c in range(12)]
+        columns = list(results.table("metrics").columns)
+        frames = pd.DataFrame(metrics, columns=columns), pd.DataFrame(clusters, columns=[*columns, "cluster"])
+        return claims.judge(*frames, self.SETTINGS).set_index("claim")
+
+    def test_results_as_claimed_support_every_claim(self):
+        table = self.judged()
+        assert list(table.index) == [claim.id for claim in claims.CLAIMS["live_cell"]]
+        assert set(table["verdict"]) == {"supported"}
+
+    def test_the_opposite_contradicts_them(self):
+        assert set(self.judged(sign=-1)["verdict"]) == {"contradicted"}
+
+    def test_less_of_the_date_is_a_higher_or_lower_index(self):
+        table = self.judged()
+        assert table.loc["armed_davies_bouldin", "estimate"] > 0 > table.loc["armed_calinski_harabasz", "estimate"]
+        assert table.loc["armed_probe", "estimate"] == pytest.approx(-0.55, abs=0.01)
+
+    def test_latents_are_compared_split_by_split(self):
+        """Corrected resampled t of the differences: no draws, no clusters."""
+        row = self.judged(n_seeds=3).loc["armed_probe"]
+        assert row["ci_low"] < row["estimate"] < row["ci_high"] < 0
+
+    def test_one_split_tells_nothing(self):
+        table = self.judged(n_seeds=1)
+        assert table.loc["armed_probe", "verdict"] == "not run" == table.loc["mixed_reconstruction", "verdict"]

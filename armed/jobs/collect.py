@@ -10,6 +10,7 @@ import pandas as pd
 from armed import claims, registry, results
 from armed import config as configuration
 from armed.associations import probe_shares
+from armed.auroc_intervals import with_delong
 from armed.comparison import compare, paired_tests, read_published
 from armed.data.spirals import AUTHORS_DATASET
 from armed.data.study import is_probe
@@ -44,7 +45,7 @@ def summarise_all(
     config : mapping
         The whole configuration.
     tables : mapping
-        metrics, cluster_metrics, importance: files to read.
+        metrics, cluster_metrics, importance: files to read; auroc_intervals, where the paper used DeLong's interval.
     published : Path
         `config/published_results.csv`.
     out : mapping
@@ -57,6 +58,8 @@ def summarise_all(
     cluster_metrics = results.read("cluster_metrics", tables["cluster_metrics"])
     drawn = read_draws(draws)
     summary = summarise(metrics, cluster_metrics, settings, drawn)
+    if "auroc_intervals" in tables:
+        summary = with_delong(summary, results.read("auroc_intervals", tables["auroc_intervals"]))
     results.write("summary", summary, out["summary"])
     comparison = compare(summary, read_published(published), settings, other_data=other_data(config))
     results.write("comparison", comparison, out["comparison"])

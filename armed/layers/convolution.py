@@ -22,19 +22,60 @@ class _Bare(nn.Conv2d):
         pass
 
 
-def convolution(n_inputs: int, n_filters: int, size: int = 3, *, padded: bool = True) -> nn.Conv2d:
-    """Convolution of odd `size` with Glorot uniform weights and zero biases.
+class _Even(_Bare):
+    """A padded convolution of even size and stride 1; torch's own way to this warns that it copies, as is done here."""
 
-    Its fans are those of one kernel, inputs (or filters) x size^2. It draws from a generator of its own, as
-    `armed.layers.dense.dense` does and for the same reason.
+    def forward(self, input: Tensor) -> Tensor:
+        before = (self.kernel_size[0] - 1) // 2
+        return super().forward(F.pad(input, (before, before + 1) * 2))
+
+
+def convolution(n_inputs: int, n_filters: int, size: int = 3, *, padded: bool = True, stride: int = 1) -> nn.Conv2d:
+    """Convolution with Glorot uniform weights and zero biases.
+
+    Padded, its maps are as large as its inputs, divided by the stride (Keras's "same"): of an even `size` with stride 1 the
+    last row and column get one more zero than the first. Its fans are those of one kernel, inputs (or filters) x size^2. It
+    draws from a generator of its own, as `armed.layers.dense.dense` does and for the same reason.
     """
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-    layer = _Bare(n_inputs, n_filters, size, padding=size // 2 if padded else 0)
+    even = padded and size % 2 == 0 and stride == 1
+    padding = (size - 1) // 2 if padded and not even else 0
+    layer = (_Even if even else _Bare)(n_inputs, n_filters, size, stride=stride, padding=padding)
     limit = (6.0 / ((n_inputs + n_filters) * size**2)) ** 0.5
     with torch.no_grad():
         layer.weight.copy_(limit * (2 * torch.rand(layer.weight.shape, generator=generator) - 1))
         layer.bias.zero_()
     return layer
+
+
+class Transposed(nn.Module):
+    """The transpose of a padded convolution, with its weights: what one weighs, the other does too.
+
+    Parameters
+    ----------
+    of : torch.nn.Conv2d
+        Of `convolution`, padded, with stride 1, or of even size with stride 2. Its parameter `weight` is shared, not copied;
+        the biases are this layer's own.
+    """
+
+    def __init__(self, of: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = of.weight
+        self.bias = nn.Parameter(torch.zeros(of.in_channels))
+        self.stride = of.stride[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (n, inputs of the convolution, height x stride, width x stride) of maps (n, filters, height, width)."""
+        size = self.weight.shape[-1]
+        out = F.conv_transpose2d(x, self.weight, self.bias, self.stride, (size - 1) // 2)
+        height, width = (s * self.stride for s in x.shape[2:])
+        # Without the row and column that "same" adds at the end; copied, as what follows rounds by how a map lies in memory.
+        return out if out.shape[2:] == (height, width) else _copied(out[..., :height, :width])
+
+
+def _copied(x: Tensor) -> Tensor:
+    form = torch.channels_last if x.shape[1] > 1 else torch.contiguous_format
+    return x.contiguous(memory_format=form)
 
 
 class PReLU(nn.PReLU):

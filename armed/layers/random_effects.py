@@ -20,6 +20,8 @@ from armed.errors import DataError, Problems
 ONE_HOT_LIMIT = 256
 # Posterior s.d. at the start, log-uniform: the range that the authors' code gives in effect (0.003 to 0.049).
 INITIAL_SD = (0.003, 0.05)
+# Added to the variance of a map before the root is taken; as in instance normalisation of the usual libraries.
+NORM_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,68 @@ class RandomSlopes:
     on: str = "input"
     init_scale: float = 0.1
     prior_sd: float = 0.15
+
+
+@dataclass(frozen=True)
+class RandomScaleBias:
+    """A scale and a bias per cluster and filter of a named convolution's output (paper, live-cell study).
+
+    Parameters
+    ----------
+    on : str
+        Name of a module of the wrapped network that puts out maps (n, filters, ...), as `named_modules` gives it.
+    init_scale : float
+        S.d. of the initial posterior means (not stated in the paper; that of its other random effects).
+    prior_sd : float
+        S.d. of the Gaussian prior.
+    keep_statistics : bool
+        See `scale_and_bias`. True where the fixed and the mixed effects share a network, as here; False is the paper's
+        formula, for a network of the random effects' own.
+    """
+
+    on: str
+    init_scale: float = 0.1
+    prior_sd: float = 0.25
+    keep_statistics: bool = True
+
+
+RandomEffect = RandomIntercept | RandomSlopes | RandomScaleBias
+
+
+def scale_and_bias(x: Tensor, scale: Tensor, bias: Tensor, share: Tensor, *, keep_statistics: bool = True) -> Tensor:
+    """Scale and bias maps whose filters are normalised in each sample (instance normalisation).
+
+    With m and s the mean and s.d. of a sample's map, the paper has ``(1 + scale) (x - m) / s + bias``. With
+    `keep_statistics` the map's own m and s are put back: ``m + s ((1 + scale) (x - m) / s + bias)``, which without effects is
+    x itself, so that the population's prediction is that of the network as it is.
+
+    Parameters
+    ----------
+    x : Tensor
+        (n, filters, ...) maps.
+    scale, bias : Tensor
+        (n, filters) effects of each sample.
+    share : Tensor
+        (n,) sum of the sample's row of Z. Where it is 0 (population) maps come out as they are, with the paper's formula too;
+        a sample of known cluster has 1.
+    keep_statistics : bool
+
+    Returns
+    -------
+    Tensor
+        As x.
+    """
+    # Moments by sums over x itself, and one product and sum for all: passes over large maps are what takes the time.
+    pixels = x.float().movedim(1, -1).flatten(1, -2)
+    mean = pixels.mean(1)
+    sd = torch.sqrt((pixels.square().mean(1) - mean.square()).clamp(min=0) + NORM_EPSILON)
+    if keep_statistics:
+        factor, summand = 1 + scale, bias * sd - scale * mean
+    else:
+        share, own = share.unsqueeze(-1), (1 + scale) / sd
+        factor, summand = 1 + share * (own - 1), share * (bias - own * mean)
+    factor, summand = (t.to(x.dtype).view(*t.shape, *[1] * (x.ndim - 2)) for t in (factor, summand))
+    return torch.addcmul(summand, factor, x)
 
 
 def check_membership(clusters: Tensor, n_clusters: int, n_samples: int) -> None:

@@ -85,6 +85,11 @@ class CNN(nn.Module):
         self.hidden = nn.Sequential(*blocks, _dense_block(channels * math.prod(size), dense, dense_l1))
         self.output = dense_layer(dense, n_outputs)
 
+    @property
+    def hidden_names(self) -> list[str]:
+        """Layers that an adversary reads."""
+        return [f"hidden.{i}" for i in range(len(self.hidden))]
+
     def forward(self, X: Tensor) -> Tensor:
         """Logits or means (n, K) of images X (n, channels, height, width), scaled to 0..1."""
         return self.output(self.hidden(X))

@@ -8,6 +8,12 @@ Model (paper, Methods; symbols as in the code):
     cluster_logits = adversary(activations of named layers)   (n, q)
 
 An all-zero row of Z makes `random` exactly zero, so `mixed` is the fixed effects (population) prediction.
+
+Random scales and biases act inside the network: with them it is run a second time, with the effects of Z, and what it then
+puts out takes the place of `fixed` in `mixed`. Of an autoencoder (`armed.models.Coded`) only the decoder is run again, where
+they are in the decoder alone:
+
+    fixed image = decode(latent),  mixed image = decode(latent; scales and biases of Z)
 """
 
 from __future__ import annotations
@@ -19,10 +25,38 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from armed.errors import DataError, LayerNotFoundError, did_you_mean
+from armed.errors import ConfigError, DataError, LayerNotFoundError, did_you_mean
 from armed.layers.adversary import Adversary, ConvAdversary, DenseAdversary
-from armed.layers.random_effects import RandomEffects, RandomIntercept, RandomSlopes, check_membership
+from armed.layers.random_effects import (
+    RandomEffect,
+    RandomEffects,
+    RandomIntercept,
+    RandomScaleBias,
+    RandomSlopes,
+    check_membership,
+)
+from armed.models.autoencoder import Coded
 from armed.models.dropout import Wrapper
+from armed.models.effects_inside import EffectsInside
+
+
+class Reconstruction(NamedTuple):
+    """Images that an autoencoder makes again.
+
+    Attributes
+    ----------
+    latent : Tensor
+        (n, L) codes; random effects in the decoder do not change them.
+    fixed, mixed : Tensor
+        (n, channels, height, width), 0 to 1.
+    cluster_logits : Tensor or None
+        (n, q) of the recogniser for the mixed images; None without one, and in evaluation mode.
+    """
+
+    latent: Tensor
+    fixed: Tensor
+    mixed: Tensor
+    cluster_logits: Tensor | None
 
 
 class MixedOutput(NamedTuple):
@@ -38,6 +72,8 @@ class MixedOutput(NamedTuple):
         Scalar: KL divergence of all random effects from their priors.
     activations : Tensor, tuple of Tensor or None
         What the adversary reads: (n, A) for a dense one; each layer's own output for a convolutional one.
+    reconstruction : Reconstruction or None
+        Of an autoencoder, else None.
     """
 
     fixed: Tensor
@@ -46,6 +82,7 @@ class MixedOutput(NamedTuple):
     cluster_logits: Tensor | None
     kl: Tensor
     activations: Tensor | tuple[Tensor, ...] | None
+    reconstruction: Reconstruction | None = None
 
 
 class _Hook:
@@ -65,13 +102,16 @@ class MixedEffects(Wrapper):
     Parameters
     ----------
     net : torch.nn.Module
-        The fixed effects network: X (n, ...) to (n,) or (n, K).
+        The fixed effects network: X (n, ...) to (n,) or (n, K), or to `armed.models.Coded`.
     n_clusters : int
         Seen clusters q.
-    random_effects : sequence of RandomIntercept or RandomSlopes
-        May be empty.
+    random_effects : sequence of RandomIntercept, RandomSlopes or RandomScaleBias
+        May be empty. With scales and biases, slopes read what layers put out under these.
     adversary : Adversary, optional
         Which layers it reads. Whether it acts, and how strongly, is the objective's ``lambda_g``.
+    recogniser : Adversary, optional
+        Size of a classifier of the cluster from the mixed images of an autoencoder, which keeps them recognisably of their
+        cluster (paper, live-cell study): the network is trained with it, not against it. Its `on` is not used.
     input_shape : tuple of int, optional
         Shape of one sample. Needed where the network's first parametrised layer is not `nn.Linear`.
 
@@ -96,9 +136,10 @@ class MixedEffects(Wrapper):
         self,
         net: nn.Module,
         n_clusters: int,
-        random_effects: Sequence[RandomIntercept | RandomSlopes] = (),
+        random_effects: Sequence[RandomEffect] = (),
         adversary: Adversary | None = None,
         *,
+        recogniser: Adversary | None = None,
         input_shape: tuple[int, ...] | None = None,
     ) -> None:
         if n_clusters < 1:
@@ -110,12 +151,12 @@ class MixedEffects(Wrapper):
         self.adversary_on = adversary.on if adversary else ()
         self._outputs: dict[str, Tensor] = {}  # of hooked layers, during one forward pass
         self._hook_layers()
-        shapes, self.n_outputs = self._probe(input_shape)
-        self.effects = nn.ModuleList(
-            RandomEffects(n_clusters, math.prod(shapes[e.on]), self.n_outputs, e.init_scale, e.prior_sd)
-            for e in self.random_effects
-        )
+        shapes, self.n_outputs, image_shape = self._probe(input_shape)
+        self.effects = nn.ModuleList(_effects(e, shapes, n_clusters, self.n_outputs) for e in self.random_effects)
+        inside = {e.on: e.keep_statistics for e in self.random_effects if isinstance(e, RandomScaleBias)}
+        self.inside = EffectsInside(net, inside) if inside else None
         self.adversary = _adversary(adversary, shapes, n_clusters) if adversary else None
+        self.recogniser = _recogniser(recogniser, image_shape, n_clusters) if recogniser else None
         self.dropout_draws.hold(net, self.training)
 
     @property
@@ -151,29 +192,55 @@ class MixedEffects(Wrapper):
         clusters = self._membership(X, clusters)
         if noise is None and self.training and self.n_noise:
             noise = torch.randn(self.n_noise, device=X.device)
+        weights, kl = self._drawn(clusters, noise, X)
         self.dropout_draws.give(keep)
-        fixed = self.net(X)
+        fixed, coded = _parts(self.net(X))
+        activations = self._activations()
+        base, image = fixed, coded.image if coded else None
+        if self.inside is not None:
+            with self.inside.given(self._scales_and_biases(weights), _share(clusters, fixed)):
+                base, image = self._under_effects(X, base, coded)
         self.dropout_draws.give(None)
-        fixed = fixed.unsqueeze(-1) if fixed.ndim == 1 else fixed
-        outputs = self._outputs
         random = torch.zeros_like(fixed)
-        kl = torch.zeros((), device=X.device)
-        start = 0
-        for spec, effect in zip(self.random_effects, self.effects, strict=True):
+        for spec, own in zip(self.random_effects, weights, strict=True):
+            if isinstance(spec, RandomIntercept):
+                random = random + own[:, 0]
+            elif isinstance(spec, RandomSlopes):
+                h = X if spec.on == "input" else self._outputs[spec.on]
+                random = random + (h.flatten(1).unsqueeze(-1) * own).sum(1)
+        logits = self.adversary(activations) if self.adversary is not None and adversary else None
+        self._outputs.clear()
+        mixed = base + random if self.random_effects else fixed
+        random = random if base is fixed else mixed - fixed
+        return MixedOutput(fixed, random, mixed, logits, kl, activations, self._reconstruction(coded, image))
+
+    def _drawn(self, clusters: Tensor, noise: Tensor | None, X: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Weights (n, F, K) of each random effect, and the KL divergence of all."""
+        weights, kl, start = [], torch.zeros((), device=X.device), 0
+        for effect in self.effects:
             draws = None if noise is None else noise[start : start + effect.loc.numel()]
             start += effect.loc.numel()
-            weights = effect(clusters, draws)
-            if spec.on is None:
-                random = random + weights[:, 0]
-            else:
-                h = X if spec.on == "input" else outputs[spec.on]
-                random = random + (h.flatten(1).unsqueeze(-1) * weights).sum(1)
+            weights.append(effect(clusters, draws))
             kl = kl + effect.kl()
-        activations = self._activations()
-        logits = self.adversary(activations) if self.adversary is not None and adversary else None
-        outputs.clear()
-        mixed = fixed + random if self.random_effects else fixed
-        return MixedOutput(fixed, random, mixed, logits, kl, activations)
+        return weights, kl
+
+    def _scales_and_biases(self, weights: list[Tensor]) -> dict[str, Tensor]:
+        """(n, filters, 2) of each convolution that has such effects."""
+        pairs = zip(self.random_effects, weights, strict=True)
+        return {spec.on: own for spec, own in pairs if isinstance(spec, RandomScaleBias)}
+
+    def _under_effects(self, X: Tensor, label: Tensor, coded: Coded | None) -> tuple[Tensor, Tensor | None]:
+        """Label and image as the network puts them out while its inside is under random effects."""
+        if coded is not None and all(name.startswith("decoder.") for name in self.inside.names):
+            return label, self.net.decode(coded.latent)
+        label, coded = _parts(self.net(X))
+        return label, coded.image if coded else None
+
+    def _reconstruction(self, coded: Coded | None, mixed: Tensor | None) -> Reconstruction | None:
+        if coded is None:
+            return None
+        recognised = self.recogniser((mixed,)) if self.recogniser is not None and self.training else None
+        return Reconstruction(coded.latent, coded.image, mixed, recognised)
 
     def _activations(self) -> Tensor | tuple[Tensor, ...] | None:
         """What the adversary reads."""
@@ -204,8 +271,13 @@ class MixedEffects(Wrapper):
                 )
             modules[name].register_forward_hook(_Hook(self._outputs, name))
 
-    def _probe(self, input_shape: tuple[int, ...] | None) -> tuple[dict[str | None, tuple[int, ...]], int]:
-        """Shape of a sample's output of every layer read, and outputs K, from one pass of zeros."""
+    def _probe(
+        self, input_shape: tuple[int, ...] | None
+    ) -> tuple[dict[str | None, tuple[int, ...]], int, tuple[int, ...] | None]:
+        """Shape of a sample's output of every layer read, outputs K, and shape of an autoencoder's images.
+
+        From one pass of zeros.
+        """
         if input_shape is None:
             first = next((m for m in self.net.modules() if next(m.parameters(recurse=False), None) is not None), None)
             if not isinstance(first, nn.Linear):
@@ -218,7 +290,7 @@ class MixedEffects(Wrapper):
         like = next(self.net.parameters())
         self.dropout_draws.start_measuring()
         with torch.no_grad():
-            out = self.net.eval()(torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype))
+            out, coded = _parts(self.net.eval()(torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype)))
         self.net.train(training)
         self.dropout_draws.end_measuring()
         shapes: dict[str | None, tuple[int, ...]] = {None: (1,), "input": tuple(input_shape)}
@@ -231,7 +303,40 @@ class MixedEffects(Wrapper):
                 )
             shapes[name] = tuple(output.shape[1:])
         self._outputs.clear()
-        return shapes, 1 if out.ndim == 1 else out.shape[1]
+        return shapes, out.shape[1], None if coded is None else tuple(coded.image.shape[1:])
+
+
+def _parts(out: Tensor | Coded) -> tuple[Tensor, Coded | None]:
+    """Labels (n, K), and all that an autoencoder puts out."""
+    coded = out if isinstance(out, Coded) else None
+    label = out.label if coded else out
+    return label.unsqueeze(-1) if label.ndim == 1 else label, coded
+
+
+def _share(clusters: Tensor, like: Tensor) -> Tensor:
+    """Sum of each sample's row of Z (n,)."""
+    return clusters.sum(1).to(like.dtype) if clusters.is_floating_point() else (clusters >= 0).to(like.dtype)
+
+
+def _effects(spec: RandomEffect, shapes: dict, n_clusters: int, n_outputs: int) -> RandomEffects:
+    if not isinstance(spec, RandomScaleBias):
+        return RandomEffects(n_clusters, math.prod(shapes[spec.on]), n_outputs, spec.init_scale, spec.prior_sd)
+    if len(shapes[spec.on]) < 2:
+        raise LayerNotFoundError(
+            f"Layer '{spec.on}' puts out {shapes[spec.on][0]} numbers a sample; random scales and biases expect maps (filters, "
+            "height, width), as a convolution puts out."
+        )
+    return RandomEffects(n_clusters, shapes[spec.on][0], 2, spec.init_scale, spec.prior_sd)
+
+
+def _recogniser(asked: Adversary, image_shape: tuple[int, ...] | None, n_clusters: int) -> ConvAdversary:
+    if image_shape is None or asked.filters is None:
+        wrong = "the network puts out no images" if image_shape is None else "it has no filters"
+        raise ConfigError(
+            f"A recogniser is a convolutional classifier of an autoencoder's images, but {wrong}. Leave it out, or give "
+            "Adversary(..., filters=...) and a network that returns armed.models.Coded."
+        )
+    return ConvAdversary({"image": image_shape}, asked.filters, asked.units, n_clusters, strided=True)
 
 
 def _adversary(
@@ -239,7 +344,7 @@ def _adversary(
 ) -> DenseAdversary | ConvAdversary:
     read = {name: shapes[name] for name in asked.on}
     if asked.filters is not None:
-        return ConvAdversary(read, asked.filters, asked.units, n_clusters)
+        return ConvAdversary(read, asked.filters, asked.units, n_clusters, strided=asked.strided)
     return DenseAdversary(sum(map(math.prod, read.values())), asked.units, n_clusters)
 
 

@@ -33,6 +33,11 @@ class MLP(nn.Module):
         self.hidden = relu_blocks(n_features, hidden)
         self.output = dense([n_features, *hidden][-1], n_outputs)
 
+    @property
+    def hidden_names(self) -> list[str]:
+        """Layers that an adversary reads."""
+        return [f"hidden.{i}" for i in range(len(self.hidden))]
+
     def forward(self, X: Tensor) -> Tensor:
         """Logits or means (n, K) of X (n, p)."""
         return self.output(self.hidden(X))

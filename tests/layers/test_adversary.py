@@ -85,7 +85,7 @@ class Held:
 class OnlyAdversary(Program):
     """Without the label loss."""
 
-    def loss(self, out, y, codes, hyper):
+    def loss(self, out, X, y, codes, hyper):
         return 0.0 * out.mixed.sum()
 
 

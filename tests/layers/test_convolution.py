@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from armed.layers.convolution import PReLU, conv_block, convolution
+from armed.layers.convolution import PReLU, Transposed, conv_block, convolution
 
 
 def built(factory, seed: int = 0):
@@ -31,6 +31,38 @@ def test_padding_keeps_the_size():
     X = torch.zeros(2, 3, 7, 9)
     assert convolution(3, 4)(X).shape == (2, 4, 7, 9)
     assert convolution(3, 4, padded=False)(X).shape == (2, 4, 5, 7)
+
+
+@pytest.mark.parametrize(("size", "stride", "height"), [(4, 1, 7), (4, 1, 8), (4, 2, 8), (3, 1, 5)])
+class TestTransposed:
+    """The decoder's layers: the encoder's, turned round."""
+
+    def test_it_is_the_transpose(self, size, stride, height):
+        """<conv(x), y> = <x, transposed(y)> for all x and y."""
+        conv = built(lambda: convolution(3, 5, size, stride=stride))
+        x, y = torch.randn(2, 3, height, height), torch.randn(2, 5, height // stride, height // stride)
+        assert conv(x).shape == y.shape
+        with torch.no_grad():
+            left, right = (conv(x) * y).sum(), (x * Transposed(conv)(y)).sum()
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+
+    def test_the_weight_is_shared_and_the_bias_its_own(self, size, stride, height):
+        conv = convolution(3, 5, size, stride=stride)
+        back = Transposed(conv)
+        assert back.weight is conv.weight and back.bias.shape == (3,)
+        back(torch.randn(1, 5, height // stride, height // stride)).sum().backward()
+        assert conv.weight.grad.abs().sum() > 0
+
+
+def test_even_sizes_pad_one_more_at_the_end():
+    """As Keras's "same": a single pixel lights a patch from 2 before to 1 after it."""
+    conv = convolution(1, 1, 4)
+    pixel = torch.zeros(1, 1, 9, 9)
+    pixel[0, 0, 4, 4] = 1.0
+    with torch.no_grad():
+        conv.weight.fill_(1.0)
+        lit = conv(pixel)
+    assert lit[0, 0].nonzero().amin(0).tolist() == [2, 2] and lit[0, 0].nonzero().amax(0).tolist() == [5, 5]
 
 
 def test_one_global_draw_decides():

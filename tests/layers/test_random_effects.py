@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from armed.errors import DataError
-from armed.layers.random_effects import INITIAL_SD, ONE_HOT_LIMIT, RandomEffects, check_membership, one_hot
+from armed.layers.random_effects import (
+    INITIAL_SD,
+    ONE_HOT_LIMIT,
+    RandomEffects,
+    check_membership,
+    one_hot,
+    scale_and_bias,
+)
 
 FEW = settings(max_examples=25, deadline=None)
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 3))
@@ -168,3 +175,47 @@ def test_valid_membership_passes(q, n, seed):
     check_membership(torch.randint(-1, q, (n,), generator=generator), q, n)
     check_membership(torch.softmax(torch.randn(n, q, generator=generator), 1), q, n)
     check_membership(torch.zeros(n, q), q, n)
+
+
+class TestScaleAndBias:
+    """Random scales and biases of normalised maps (paper, live-cell study)."""
+
+    maps = torch.randn(3, 4, 6, 5, generator=torch.Generator().manual_seed(0)) * 2 + 1
+    scale = torch.tensor([[0.5], [-0.2], [0.0]]).expand(3, 4)
+    bias = torch.tensor([[0.1], [0.3], [0.0]]).expand(3, 4)
+    known = torch.ones(3)
+
+    def normalised(self) -> torch.Tensor:
+        return torch.nn.functional.instance_norm(self.maps)
+
+    def test_the_papers_formula(self):
+        out = scale_and_bias(self.maps, self.scale, self.bias, self.known, keep_statistics=False)
+        expected = (1 + self.scale[..., None, None]) * self.normalised() + self.bias[..., None, None]
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+    def test_without_effects_the_papers_is_plain_instance_normalisation(self):
+        none = torch.zeros(3, 4)
+        out = scale_and_bias(self.maps, none, none, self.known, keep_statistics=False)
+        torch.testing.assert_close(out, self.normalised(), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("keep_statistics", [True, False])
+    def test_the_population_passes_bit_for_bit(self, keep_statistics):
+        none = torch.zeros(3, 4)
+        out = scale_and_bias(self.maps, none, none, torch.zeros(3), keep_statistics=keep_statistics)
+        assert torch.equal(out, self.maps)
+
+    def test_zero_effects_are_the_identity_where_statistics_are_kept(self):
+        none = torch.zeros(3, 4)
+        assert torch.equal(scale_and_bias(self.maps, none, none, self.known), self.maps)
+
+    def test_kept_statistics_are_the_papers_map_with_mean_and_sd_put_back(self):
+        out = scale_and_bias(self.maps, self.scale, self.bias, self.known)
+        mean, sd = self.maps.mean((2, 3), keepdim=True), self.maps.std((2, 3), correction=0, keepdim=True)
+        plain = scale_and_bias(self.maps, self.scale, self.bias, self.known, keep_statistics=False)
+        torch.testing.assert_close(out, mean + sd * plain, rtol=1e-4, atol=1e-4)
+
+    def test_an_even_map_stays_finite(self):
+        even = torch.full((1, 2, 4, 4), 3.0, requires_grad=True)
+        out = scale_and_bias(even, torch.ones(1, 2), torch.ones(1, 2), torch.ones(1))
+        out.sum().backward()
+        assert torch.isfinite(out).all() and torch.isfinite(even.grad).all()
