@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 
 from armed.data.cell_movies import FORM, read_tree
 from armed.data.frame_choice import SHARED, check_steps, chosen_frames, seen_clusters
@@ -73,16 +73,16 @@ def collect_frames(settings: Mapping, source: Path, out: Path, *, processes: int
     frames = chosen_frames(images.table, seen, settings["seen_step"], settings["unseen_step"])
     _add_remarks(images, frames, seen, settings)
     with atomic(out, folder=True) as folder:
-        pixels = open_memmap(folder / "images.npy", "w+", np.uint8, (len(frames), size, size))
-        files = FileProblems()
-        statistics = read_images(
-            images.root, frames["path"].tolist(), size, files, pixels, setting=SETTING, processes=processes
-        )
+        files, paths = FileProblems(), frames["path"].tolist()
+        with (folder / "images.npy").open("wb") as file:
+            npy.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (len(paths), size, size)}
+            )
+            statistics = read_images(images.root, paths, size, files, file, setting=SETTING, processes=processes)
         files.tell(problems)
         table = _table(frames, images.phenotypes, statistics, problems)
         problems.raise_if_any()
-        pixels.flush()
-        _write(table, pixels, images, folder)
+        _write(table, np.load(folder / "images.npy", mmap_mode="r"), images, folder)
     log.info("wrote %s: %d images of %d cells", out, len(frames), frames["subject"].nunique())
 
 
