@@ -148,7 +148,8 @@ def recovery_settings(config: Mapping) -> dict | None:
 def has_real_data(config: Mapping, study: str) -> bool:
     """Whether the real file, or folder, of a study that has a stand-in is where ``data.path`` says."""
     path = Path(config["studies"][study]["data"]["path"])
-    return path.is_dir() if registry.study(study).raw == "volumes" else path.is_file()
+    kind = registry.study(study).raw
+    return path.is_dir() if kind == "volumes" else path.is_file() or (kind == "movies" and path.is_dir())
 
 
 def settings(config: Mapping, study: str, model: str) -> dict:
@@ -192,6 +193,12 @@ def slice_settings(config: Mapping, study: str) -> dict:
     """What the slices of a study on volumes depend on, apart from the volumes."""
     data = config["studies"][study]["data"]
     return {key: data[key] for key in ("image_size", "registration", "seen")}
+
+
+def frame_settings(config: Mapping, study: str) -> dict:
+    """What the frames of a study on movies depend on, apart from the movies."""
+    data = config["studies"][study]["data"]
+    return {key: data[key] for key in ("image_size", "seen", "seen_step", "unseen_step")}
 
 
 def data_settings(config: Mapping, study: str) -> dict:

@@ -215,12 +215,46 @@ def _meta_learning(config: dict, study: str, model: str, variant: str) -> Iterat
 
 
 def hidden_layers(network: Mapping) -> list[str]:
-    """Names of a network's hidden layers: the dense ones, or the convolutions and the dense one behind them."""
+    """Names of a network's hidden layers: the dense ones; the convolutions and the dense one behind them; of an autoencoder
+    the encoder's, the code, and the classifier's."""
+    if "latent" in network:
+        return [*(f"encoder.{i}" for i in range(len(network["filters"]))), "latent", "classifier.hidden"]
     n = len(network["filters"]) + 1 if "filters" in network else len(network["hidden"])
     return [f"hidden.{i}" for i in range(n)]
 
 
 def _images(config: dict, study: str) -> Iterator[str]:
+    block, where = config["studies"][study], f"studies.{study}"
+    if "filters" not in block["network"]:
+        return
+    n_filters = len(block["network"]["filters"])
+    for model, given in block["settings"].items():
+        filters = given.get("adversary_filters")
+        if filters is not None and len(filters) != n_filters:
+            yield (
+                f"{where}.settings.{model}.adversary_filters has {len(filters)} numbers, but {n_filters} were expected: one "
+                "for each convolution of the network."
+            )
+    if "latent" in block["network"]:
+        yield from _halved(block, where)
+
+
+def _halved(block: Mapping, where: str) -> Iterator[str]:
+    """Images that an autoencoder cannot halve as often as it should."""
+    network, size = block["network"], block["data"]["image_size"]
+    if network["strided"] > len(network["filters"]):
+        yield (
+            f"{where}.network.strided is {network['strided']}, but at most {len(network['filters'])}, the number of filters, "
+            "was expected."
+        )
+    elif size % (step := 2 ** network["strided"]):
+        yield (
+            f"{where}.data.image_size is {size}, but a multiple of {step} was expected, as {network['strided']} convolutions "
+            f"halve the image; the nearest is {max(step, round(size / step) * step)}."
+        )
+
+
+def _saliency(config: dict, study: str) -> Iterator[str]:
     block, where = config["studies"][study], f"studies.{study}"
     if "saliency" not in block:
         return
@@ -231,14 +265,6 @@ def _images(config: dict, study: str) -> Iterator[str]:
             f"{where}.saliency.layer is '{layer}', but a convolution was expected, one of {', '.join(maps)} (or its "
             f"'.activation', before pooling).{did_you_mean(layer, maps)}"
         )
-    n_filters = len(block["network"]["filters"])
-    for model, given in block["settings"].items():
-        filters = given.get("adversary_filters")
-        if filters is not None and len(filters) != n_filters:
-            yield (
-                f"{where}.settings.{model}.adversary_filters has {len(filters)} numbers, but {n_filters} were expected: one "
-                "for each convolution of the network."
-            )
     rejected = block["data"]["rejected"]
     if rejected is not None and not Path(rejected).is_file():
         yield (
@@ -248,7 +274,7 @@ def _images(config: dict, study: str) -> Iterator[str]:
 
 
 _STUDY_RULES = (
-    *(_selected_settings, _seeds_and_folds, _training, _data, _images, _variant_names),
+    *(_selected_settings, _seeds_and_folds, _training, _data, _images, _saliency, _variant_names),
     tuning_config.find_inconsistencies,
 )
 

@@ -16,7 +16,11 @@ OWN = "own"
 """Stands for every study that the user's configuration declares (`declare`)."""
 DENSE = (*SPIRALS, *CLINICAL, OWN)
 IMAGES = ("ad_diagnosis",)
-ALL = (*DENSE, *IMAGES)
+"""Studies on images whose network is a convolutional classifier."""
+AUTOENCODED = ("live_cell",)
+"""Studies on images whose network is an autoencoder with a classifier on its codes."""
+CLASSIFIED = (*DENSE, *IMAGES)
+ALL = (*CLASSIFIED, *AUTOENCODED)
 LABELS = ("binary", "multiclass", "continuous")
 
 
@@ -47,7 +51,7 @@ class Study:
     threshold : {"constant", "train", "validation"}
         Probability from which a sample is called positive: 0.5, or the Youden point of each fit's predictions for its training
         or its validation rows.
-    raw : {"", "adnimerge", "heart", "own", "volumes"}
+    raw : {"", "adnimerge", "heart", "own", "volumes", "movies"}
         Which raw files its data are made from; none for simulations.
     """
 
@@ -200,6 +204,16 @@ STUDIES: dict[str, Study] = {
             threshold="validation",
             raw="volumes",
         ),
+        Study(
+            "live_cell",
+            "Live-cell images",
+            "stand-in",
+            "armed.data.live_cell:make",
+            _UNSEEN,
+            _CLINICAL,
+            threshold="validation",
+            raw="movies",
+        ),
     )
 }
 
@@ -220,6 +234,7 @@ MODELS: dict[str, Model] = {
             "cluster_input",
             "Cluster input",
             "baselines.cluster_input:ClusterInput",
+            studies=CLASSIFIED,
             uses_clusters_at_prediction=True,
             infers_clusters=True,
             tunable=("learning_rate",),
@@ -237,6 +252,7 @@ MODELS: dict[str, Model] = {
             "mldg",
             "Meta-learning (MLDG)",
             "baselines.mldg:MLDG",
+            studies=CLASSIFIED,
             tunable=("learning_rate", "inner_learning_rate", "meta_weight"),
         ),
         Model(
@@ -250,6 +266,7 @@ MODELS: dict[str, Model] = {
             "menet",
             "MeNet",
             "baselines.menet:MeNet",
+            studies=CLASSIFIED,
             uses_clusters_at_prediction=True,
             random_effects=True,
             tunable=("learning_rate", "prior_sd"),
@@ -259,6 +276,7 @@ MODELS: dict[str, Model] = {
             "lmmnn",
             "LMMNN",
             "baselines.lmmnn:LMMNN",
+            studies=CLASSIFIED,
             uses_clusters_at_prediction=True,
             random_effects=True,
             tunable=("learning_rate", "initial_sd"),

@@ -15,7 +15,8 @@ from torch import nn
 
 from armed.cluster_inference import ClusterInference
 from armed.data.clustered import ClusteredData
-from armed.data.splits import OUTCOME_BINS, Fold, Splits
+from armed.data.splits import Fold, Splits
+from armed.data.subjects import OUTCOME_BINS
 from armed.engines import ENGINES
 from armed.errors import ArmedError, ConfigError, Problems, did_you_mean
 from armed.layers.adversary import Adversary

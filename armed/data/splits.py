@@ -7,7 +7,8 @@ taken from the training subjects of a fold in the same order at even distances, 
 Monte Carlo splits (`armed.data.monte_carlo`) take their test subjects likewise, for each split anew.
 
 A subject's stratum is the label x cluster that most of its samples have. A continuous outcome is cut at its
-quartiles (not stated in the paper; we take four bins because small clusters fill no more).
+quartiles (not stated in the paper; we take four bins because small clusters fill no more). Strata of one's own stand in the
+place of the label where they are given: live cells are stratified by PDX x date (PROTOCOL, section 2).
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ import pandas as pd
 
 from armed.data import monte_carlo
 from armed.data.clustered import ClusteredData
-from armed.data.subjects import Subjects, spaced
+from armed.data.subjects import Subjects, outcome_bins, spaced, strata_codes
 from armed.errors import DataError, Problems
 from armed.files import atomic
 from armed.reproducibility import derive_seed
 
 logger = logging.getLogger(__name__)
 
-OUTCOME_BINS = 4  # quartiles of a continuous outcome
 UNTESTED = -1
 """Stands for the fold of rows that no fold of their seed tests (`Splits.to_frame`)."""
 COLUMNS = ("seed", "fold", "row", "validation")
@@ -181,6 +181,7 @@ def make_splits(
     *,
     validation_fraction: float = 0.0,
     test_fraction: float | None = None,
+    strata: np.ndarray | None = None,
 ) -> Splits:
     """Make the folds of a study.
 
@@ -200,6 +201,8 @@ def make_splits(
         Without it the folds are those of cross-validation: each subject is tested once per seed. With it they are Monte
         Carlo splits, independent of each other: this share of the subjects is tested in each, and every cluster keeps
         training rows (`armed.data.monte_carlo`).
+    strata : array, shape (n,), optional
+        Label of each row's stratum, such as the PDX: folds are stratified by it x cluster instead of by label x cluster.
 
     Returns
     -------
@@ -215,9 +218,12 @@ def make_splits(
     problems = Problems(DataError, f"the splits of {study}")
     request = _Request(n_folds, validation_fraction, test_fraction)
     _check_request(seeds, request, problems)
+    labels = outcome_bins(data)
+    if strata is not None:
+        labels = strata_codes(strata, labels, problems)
     problems.raise_if_any()
     make, folds = _folds_of_seed if test_fraction is None else _random_splits_of_seed, []
-    for seed, groups in _subjects_of_seeds(data, seeds, request, problems).items():
+    for seed, groups in _subjects_of_seeds(data, labels, seeds, request, problems).items():
         folds += make(groups, request, study, seed)
     _check_held_out(folds, request, problems)
     if data.is_classification:
@@ -249,11 +255,10 @@ class _Request:
 
 
 def _subjects_of_seeds(
-    data: ClusteredData, seeds: list[int], request: _Request, problems: Problems
+    data: ClusteredData, labels: np.ndarray, seeds: list[int], request: _Request, problems: Problems
 ) -> dict[int, Subjects]:
     """Subjects of each seed's dataset, worked out and checked once where there is one dataset."""
     subjects = pd.factorize(data.subject)[0]
-    labels = _outcome_bins(data)
     clusters, levels = pd.factorize(data.clusters, sort=True)
     several = len(np.unique(data.dataset)) > 1
     found: dict[int, Subjects] = {}
@@ -316,13 +321,6 @@ def _boustrophedon(order: np.ndarray, groups: Subjects, n_folds: int) -> np.ndar
     rank = position - np.maximum.accumulate(np.where(starts, position, 0))
     turn = rank // n_folds
     return order[np.lexsort((np.where(turn % 2, -rank, rank), turn, np.cumsum(starts)))]
-
-
-def _outcome_bins(data: ClusteredData) -> np.ndarray:
-    if data.is_classification:
-        return data.y
-    cuts = np.quantile(data.y, np.arange(1, OUTCOME_BINS) / OUTCOME_BINS)
-    return np.searchsorted(cuts, data.y, side="right")
 
 
 def _check_request(seeds: list[int], request: _Request, problems: Problems) -> None:

@@ -18,6 +18,8 @@ TRUTH_COLUMNS = ("variant", "dataset", "part", "cluster", "radius", "ratio")
 REMARK_COLUMNS = ("what", "reason", "count")
 REGION = "region"
 """Name in the file of a part's array of `StudyData.regions`."""
+SAMPLES = "samples:"
+"""Begins the name in the file of each column of a part of `StudyData.samples`."""
 FEATURE_TRUTH_COLUMNS = ("dataset", "feature", "coefficient", "slope_sd", "predictive")
 
 
@@ -67,12 +69,16 @@ class StudyData:
     regions : dict, optional
         ``regions[variant][name]``, (n, height, width), of parts of images: where in each image of the part a stand-in's
         label changes it. Bool, or 0 and 1 of another type, which becomes bool. Parts of which that is not known are absent.
+    samples : dict, optional
+        ``samples[variant][name]`` is a table of what else is known of each sample of the part, in the order of its rows:
+        columns of text, numbers or bool, such as the `group` (PDX) and `frame` of an image; index 0..n-1. Parts without are
+        absent. Folds are stratified by a column `group` (`armed.jobs.data.split`).
 
     Raises
     ------
     DataError
-        Variants without parts, names with a slash (they become keys of the file), tables of other columns, or regions that
-        do not fit the images of a part.
+        Variants without parts, names with a slash (they become keys of the file), tables of other columns, regions that do
+        not fit the images of a part, or tables of samples that do not fit the rows of a part.
     """
 
     parts: dict[str, dict[str, ClusteredData]]
@@ -80,6 +86,7 @@ class StudyData:
     remarks: pd.DataFrame = field(default_factory=no_remarks)
     feature_truth: pd.DataFrame = field(default_factory=no_feature_truth)
     regions: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    samples: dict[str, dict[str, pd.DataFrame]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = Problems(DataError, "the study's data")
@@ -95,11 +102,16 @@ class StudyData:
         for variant, regions in self.regions.items():
             for name, of_part in regions.items():
                 _check_region(of_part, self.parts.get(variant, {}).get(name), f"{variant}/{name}", problems)
+        for variant, tables in self.samples.items():
+            for name, table in tables.items():
+                _check_samples(table, self.parts.get(variant, {}).get(name), f"{variant}/{name}", problems)
         problems.raise_if_any()
         as_bool = {
             v: {n: np.asarray(r).astype(bool, copy=False) for n, r in rs.items()} for v, rs in self.regions.items()
         }
         object.__setattr__(self, "regions", as_bool)
+        plain = {v: {n: _plain_table(t) for n, t in tables.items()} for v, tables in self.samples.items()}
+        object.__setattr__(self, "samples", plain)
 
     def part(self, name: str, variant: str = "main") -> ClusteredData:
         """Return one part of one variant, or raise `UnknownNameError` with the names there are."""
@@ -129,6 +141,9 @@ class StudyData:
                     arrays[f"{variant}/{name}/{of_data.name}"] = _plain(getattr(data, of_data.name))
         for variant, regions in self.regions.items():
             arrays |= {f"{variant}/{name}/{REGION}": region.view(np.uint8) for name, region in regions.items()}
+        for variant, of_parts in self.samples.items():
+            for name, table in of_parts.items():
+                arrays |= {f"{variant}/{name}/{SAMPLES}{column}": _plain(table[column]) for column in table}
         with atomic(path) as temporary, temporary.open("wb") as file:
             write_arrays(file, arrays)
 
@@ -146,6 +161,7 @@ class StudyData:
         tables: dict[str, dict[str, np.ndarray]] = {"truth": {}, "remarks": {}, "feature_truth": {}}
         found: dict[str, dict[str, dict]] = {}
         regions: dict[str, dict[str, np.ndarray]] = {}
+        samples: dict[str, dict[str, dict]] = {}
         try:
             for key, array in read_arrays(path).items():
                 *names, last = key.split("/")
@@ -153,6 +169,9 @@ class StudyData:
                     tables[names[0]][last] = array
                 elif last == REGION:
                     regions.setdefault(names[0], {})[names[1]] = array.view(bool)
+                elif last.startswith(SAMPLES):
+                    of_part = samples.setdefault(names[0], {}).setdefault(names[1], {})
+                    of_part[last.removeprefix(SAMPLES)] = array
                 else:
                     variant, part = names
                     found.setdefault(variant, {}).setdefault(part, {})[last] = array
@@ -166,7 +185,8 @@ class StudyData:
             raise DataError(f"{path} does not hold a study's data ({error}); delete it and make it again.") from error
         remarks = pd.DataFrame(tables["remarks"]) if tables["remarks"] else no_remarks()
         features = pd.DataFrame(tables["feature_truth"]) if tables["feature_truth"] else no_feature_truth()
-        return cls(parts, pd.DataFrame(tables["truth"]), remarks, features, regions)
+        of_samples = {v: {n: pd.DataFrame(columns) for n, columns in of.items()} for v, of in samples.items()}
+        return cls(parts, pd.DataFrame(tables["truth"]), remarks, features, regions, of_samples)
 
 
 def is_probe(feature: str) -> bool:
@@ -182,6 +202,29 @@ def _check_region(region: np.ndarray, data: ClusteredData | None, name: str, pro
         problems.add(f"the regions of {name} have shape {shape}; expected one for each of its images {data.X.shape}")
     elif dtype.kind not in "bu":
         problems.add(f"the regions of {name} are of type {dtype}; expected bool, or 0 and 1 as uint8")
+
+
+def _check_samples(table: pd.DataFrame, data: ClusteredData | None, name: str, problems: Problems) -> None:
+    if data is None:
+        problems.add(f"there is a table of samples of {name}, which is no part of the data")
+        return
+    if len(table) != len(data) or not len(table.columns):
+        problems.add(
+            f"the table of samples of {name} has {len(table)} rows and {len(table.columns)} columns; expected a row for"
+            f" each of its {len(data)} samples, and a column or more"
+        )
+    for column in table:
+        if not isinstance(column, str) or not column or "/" in column or list(table.columns).count(column) > 1:
+            problems.add(
+                f"the table of samples of {name} has a column '{column}'; expected text without a slash, each once"
+            )
+        elif (dtype := _plain(table[column]).dtype).kind not in "biufU":
+            problems.add(f"column '{column}' of the samples of {name} is of type {dtype}; expected text or numbers")
+
+
+def _plain_table(table: pd.DataFrame) -> pd.DataFrame:
+    """With columns as they come back from a file, and its index 0..n-1."""
+    return pd.DataFrame({column: _plain(table[column]) for column in table})
 
 
 def _plain(values: object) -> np.ndarray:

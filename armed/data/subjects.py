@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from armed.data.clustered import ClusteredData
+from armed.errors import Problems
+
+OUTCOME_BINS = 4  # quartiles of a continuous outcome
+
 
 @dataclass(frozen=True, eq=False)
 class Subjects:
@@ -63,3 +68,42 @@ def spaced(order: np.ndarray, fraction: float, rng: np.random.Generator) -> np.n
     """Take a fraction at even distances: of any stretch of the order, the fraction to within one."""
     steps = np.floor(np.arange(len(order) + 1) * fraction + rng.random())
     return order[np.diff(steps) > 0]
+
+
+def outcome_bins(data: ClusteredData) -> np.ndarray:
+    """Class of each row, or the quarter that its continuous outcome lies in: int (n,)."""
+    if data.is_classification:
+        return data.y
+    cuts = np.quantile(data.y, np.arange(1, OUTCOME_BINS) / OUTCOME_BINS)
+    return np.searchsorted(cuts, data.y, side="right")
+
+
+def strata_codes(strata: np.ndarray, outcome: np.ndarray, problems: Problems) -> np.ndarray:
+    """Codes of strata that stand in the place of the label, those of low outcome first.
+
+    Subjects are taken at even distances along these codes, so that where each stratum has one label (as a PDX has), a draw
+    that is even over strata is even over labels too.
+
+    Parameters
+    ----------
+    strata : array, (n,)
+        Labels of strata, text or integers.
+    outcome : array of int, (n,)
+        Of `outcome_bins`.
+    problems : Problems
+        Takes labels that are missing or too few.
+
+    Returns
+    -------
+    array of int64, (n,)
+    """
+    strata = np.asarray(strata)
+    if strata.shape != outcome.shape:
+        problems.add(f"strata have shape {strata.shape}; expected one for each of the {len(outcome)} rows")
+        return outcome
+    if missing := int(pd.isna(strata).sum()):
+        problems.add(f"strata are missing for {missing} rows; expected a label for each")
+        return outcome
+    frame = pd.DataFrame({"stratum": strata.astype(np.str_), "outcome": outcome})
+    means = frame.groupby("stratum")["outcome"].mean().reset_index().sort_values(["outcome", "stratum"])
+    return pd.Index(means["stratum"]).get_indexer(pd.Index(frame["stratum"])).astype(np.int64)

@@ -18,6 +18,9 @@ from armed.retrieval import Receipt
 
 log = logging.getLogger(__name__)
 
+GROUP = "group"
+"""Column of `StudyData.samples` that folds are stratified by."""
+
 
 def prepare(settings: Mapping, raw: Sequence[Path], out: Path) -> None:
     """Make the data of a study: simulated, or from its raw files.
@@ -66,6 +69,8 @@ def check_data(study: str, data: Path, source: str, out: Path) -> None:
 def split(settings: Mapping, data: Path, out: Path) -> None:
     """Make the folds of every variant of a study's data.
 
+    Where each sample's group is known (the PDX of a cell), folds are stratified by group x cluster, else by label x cluster.
+
     Parameters
     ----------
     settings : mapping
@@ -74,12 +79,14 @@ def split(settings: Mapping, data: Path, out: Path) -> None:
         `StudyData` file to read, folds (parquet, with a column `variant`) to write.
     """
     fractions = {key: settings[key] for key in ("test_fraction", "validation_fraction")}
-    frames = [
-        make_splits(parts["seen"], settings["seeds"], settings["folds"], settings["study"], **fractions)
-        .to_frame()
-        .assign(variant=variant)
-        for variant, parts in StudyData.load(data).parts.items()
-    ]
+    study, frames = StudyData.load(data), []
+    for variant, parts in study.parts.items():
+        known = study.samples.get(variant, {}).get("seen")
+        strata = None if known is None or GROUP not in known else known[GROUP].to_numpy()
+        splits = make_splits(
+            parts["seen"], settings["seeds"], settings["folds"], settings["study"], **fractions, strata=strata
+        )
+        frames.append(splits.to_frame().assign(variant=variant))
     with atomic(out) as temporary:
         pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
 

@@ -239,6 +239,34 @@ def test_regions_that_do_not_fit_are_told_at_once():
     assert as_bytes.regions["main"]["seen"].dtype == bool
 
 
+def test_tables_of_samples_come_back_and_are_checked(tmp_path):
+    parts = image_study().parts
+    table = pd.DataFrame(
+        {"group": [f"p{i % 3}" for i in range(12)], "frame": np.arange(12), "phenotype": np.linspace(0, 1, 12)},
+        index=np.arange(12)[::-1],
+    )
+    saved = StudyData(parts, pd.DataFrame(), samples={"main": {"seen": table}})
+    saved.save(tmp_path / "study.npz")
+    loaded = StudyData.load(tmp_path / "study.npz")
+    assert list(loaded.samples) == ["main"] and list(loaded.samples["main"]) == ["seen"]
+    assert_frame_equal(loaded.samples["main"]["seen"], saved.samples["main"]["seen"])
+    assert loaded.samples["main"]["seen"]["frame"].tolist() == list(range(12)), "in the order of the rows"
+    assert loaded.samples["main"]["seen"]["phenotype"].dtype == np.float64
+    image_study().save(tmp_path / "without.npz")
+    assert StudyData.load(tmp_path / "without.npz").samples == {}
+    wrong = {"seen": table[1:].rename(columns={"frame": "a/b"}), "other": table}
+    wrong["unseen"] = pd.DataFrame({"when": pd.date_range("2020-01-01", periods=4)})
+    with pytest.raises(DataError) as error:
+        StudyData(parts, pd.DataFrame(), samples={"main": wrong})
+    for told in (
+        "samples of main/seen has 11 rows and 3 columns; expected a row for each of its 12 samples",
+        "main/seen has a column 'a/b'; expected text without a slash",
+        "samples of main/other, which is no part",
+        "column 'when' of the samples of main/unseen is of type datetime64",
+    ):
+        assert told in str(error.value), str(error.value)
+
+
 def test_files_written_before_images_were_mapped_still_load(tmp_path):
     path = tmp_path / "old.npz"
     image_study().save(tmp_path / "new.npz")

@@ -124,6 +124,55 @@ def test_continuous_outcomes_are_stratified_by_quartile():
         assert counts.max() - counts.min() <= 1
 
 
+def cells_of_groups(seed=0, n_groups=7, n_clusters=6, n_cells=150, frames=4):
+    """Cells of several frames; each group has one label, as a PDX has, and names in another order than their labels."""
+    rng = np.random.default_rng(seed)
+    group, cluster = rng.integers(0, n_groups, size=n_cells), rng.integers(0, n_clusters, size=n_cells)
+    cell = np.repeat(np.arange(n_cells), frames)
+    names = np.array([f"pdx{g}" for g in group])[cell]
+    y = (group % 2)[cell]
+    data = ClusteredData(np.zeros((len(cell), 1)), y, cluster[cell], subject=cell)
+    return data, names
+
+
+@pytest.mark.parametrize("test_fraction", [None, 0.2])
+def test_strata_of_ones_own_are_even_and_labels_with_them(test_fraction):
+    data, group = cells_of_groups()
+    splits = make_splits(
+        data, [0, 1], 4, "s", validation_fraction=0.125, test_fraction=test_fraction, strata=np.asarray(group)
+    )
+    share = test_fraction or 0.25
+    cell = pd.DataFrame({"group": group, "cluster": data.clusters, "y": data.y, "cell": data.subject}).drop_duplicates()
+    for fold in splits:
+        tested = cell[cell["cell"].isin(data.subject[fold.test])]
+        for by, most in ((["group", "cluster"], 1), (["group"], 1), (["y"], 1)):
+            counts = cell.value_counts(by)
+            assert (tested.value_counts(by).reindex(counts.index, fill_value=0) - share * counts).abs().max() <= most
+        roles = [set(data.subject[rows]) for rows in (fold.train, fold.validation, fold.test)]
+        assert not roles[0] & roles[1] | roles[0] & roles[2] | roles[1] & roles[2], "frames of a cell stay together"
+
+
+def test_strata_change_the_folds_and_labels_as_strata_do_not():
+    data, group = cells_of_groups()
+    base = make_splits(data, [0], 4, "s")
+    assert not same(base, make_splits(data, [0], 4, "s", strata=group))
+    assert same(base, make_splits(data, [0], 4, "s", strata=data.y))
+    np.random.default_rng(0).shuffle(names := np.array([f"n{i}" for i in range(7)]))
+    renamed = np.array([names[int(g[3:])] for g in group])
+    for fold in make_splits(data, [0], 4, "s", strata=renamed):
+        assert abs(data.y[fold.test].mean() - data.y.mean()) < 0.06
+
+
+def test_strata_that_cannot_be():
+    data, group = cells_of_groups()
+    with pytest.raises(DataError, match=r"strata have shape \(599,\); expected one for each of the 600 rows"):
+        make_splits(data, [0], 4, "s", strata=group[1:])
+    missing = group.astype(object)
+    missing[:3] = None
+    with pytest.raises(DataError, match=r"2 problems (.|\n)*n_folds is 1(.|\n)*strata are missing for 3 rows"):
+        make_splits(data, [0], 1, "s", strata=missing)
+
+
 def test_subjects_of_several_samples_spread_evenly():
     """60 subjects with 1 to 9 samples: fold sizes stay close though subjects are whole."""
     rng = np.random.default_rng(0)

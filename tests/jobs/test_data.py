@@ -8,8 +8,9 @@ import pytest
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import make_splits
+from armed.data.study import StudyData
 from armed.errors import RetrievalError
-from armed.jobs.data import as_trained, prepare, read_splits
+from armed.jobs.data import as_trained, prepare, read_splits, split
 
 
 @pytest.mark.parametrize("variant", ["main", "resampled"])
@@ -24,6 +25,28 @@ def test_folds_are_those_that_were_made(tmp_path, variant):
     for one, other in zip(found, made[variant], strict=True):
         for role in ("train", "validation", "test"):
             np.testing.assert_array_equal(getattr(one, role), getattr(other, role))
+
+
+def test_folds_are_stratified_by_group_where_samples_have_one(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 240
+    group = rng.integers(0, 6, size=n)
+    seen = ClusteredData(np.zeros((n, 1)), group % 2, rng.integers(0, 3, size=n))
+    table = pd.DataFrame({"group": [f"p{g}" for g in group]})
+    settings = {"study": "s", "seeds": [0], "folds": 4, "test_fraction": 0.25, "validation_fraction": 0.1}
+    found = {}
+    for name, samples in {
+        "with": {"main": {"seen": table}},
+        "without": {},
+        "other": {"main": {"unseen": table}},
+    }.items():
+        StudyData({"main": {"seen": seen, "unseen": seen}}, pd.DataFrame(), samples=samples).save(tmp_path / "s.npz")
+        split(settings, tmp_path / "s.npz", tmp_path / f"{name}.parquet")
+        found[name] = read_splits(tmp_path / f"{name}.parquet", "main").to_frame()
+    made = make_splits(seen, [0], 4, "s", test_fraction=0.25, validation_fraction=0.1, strata=table["group"].to_numpy())
+    pd.testing.assert_frame_equal(found["with"], made.to_frame())
+    pd.testing.assert_frame_equal(found["without"], found["other"])
+    assert not found["with"].equals(found["without"])
 
 
 def test_only_the_authors_protocol_stops_by_the_test_rows():

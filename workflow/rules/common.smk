@@ -44,6 +44,8 @@ def raw(wildcards):
     kind = registry.study(wildcards.study).raw
     if kind == "volumes":
         return f"results/slices/{wildcards.study}"
+    if kind == "movies":
+        return f"results/frames/{wildcards.study}"
     if kind == "adnimerge" and (datasets := configuration.datasets(config, wildcards.study)):
         return [f"results/raw/adnimerge/{dataset}/ADNIMERGE.csv" for dataset in datasets]
     if kind in ("adnimerge", "own"):
@@ -146,6 +148,7 @@ def parts(wildcards):
     found = {**{table: parts_of(f"{table}.tsv") for table in TABLES}, "univariate": univariates()}
     for table in ("metrics", "cluster_metrics"):
         found[table] += there(f"results/parts/{study}/{model}/saliency_{table}.tsv" for study, model in looked_at())
+        found[table] += there(f"results/parts/{study}/{model}/latents_{table}.tsv" for study, model in coded())
     return found
 
 

@@ -1,4 +1,4 @@
-# What the rules of studies on images are given.
+# What the rules of studies on images are given: volumes and their slices, movies and their frames.
 def volumes(wildcards):
     """The volumes of a study: the user's, or a stand-in."""
     own = configuration.has_real_data(config, wildcards.study)
@@ -33,3 +33,39 @@ def slice_folders(wildcards):
 def slicing_processes(wildcards):
     """Registration, and stand-ins that need it, take long; without it there is work for one process."""
     return 1 if slice_settings(wildcards)["registration"] == "none" else workflow.cores or 1
+
+
+def movie_settings(wildcards):
+    """What stand-in movies are made by."""
+    data = config["studies"][wildcards.study]["data"]
+    return {"image_size": data["image_size"], **data["stand_in"]}
+
+
+def movies(wildcards):
+    """The movies of a study, or its table of images: the user's, or a stand-in."""
+    own = configuration.has_real_data(config, wildcards.study)
+    return config["studies"][wildcards.study]["data"]["path"] if own else f"results/raw/{wildcards.study}"
+
+
+def frame_settings(wildcards):
+    return configuration.frame_settings(config, wildcards.study)
+
+
+def coded():
+    """Studies and models whose networks code images: those without a fit of their own too, whose effects differ."""
+    studies = [study for study in STUDIES if study in registry.AUTOENCODED]
+    return [(study, model) for study in studies for model in configuration.selected_models(config, study)]
+
+
+def codes(wildcards):
+    """What the networks of a study made of its images."""
+    return there(f"results/latents/{s}/{model}.npz" for s, model in coded() if s == wildcards.study)
+
+
+def coded_predictions(wildcards):
+    """The predictions of studies whose AUROC has DeLong's interval."""
+    return there(f"results/predictions/{study}/{model}.parquet" for study, model in coded())
+
+
+def coded_data(wildcards):
+    return [f"results/data/{study}.npz" for study in dict.fromkeys(study for study, _ in coded())]

@@ -5,6 +5,7 @@ rule figures:
         boundaries,
         predicted,
         maps,
+        codes,
         recovered,
         "results/data/{study}.npz",
     output:
