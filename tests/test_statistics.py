@@ -378,3 +378,26 @@ class TestRandomSplits:
         )
         free = summarise(self.rows(values, "seen", "mse"), NO_CLUSTERS, self.SPLITS).set_index("ci_method")
         assert free.loc["corrected", "ci_high"] > 1.0
+
+
+class TestLatents:
+    """What is read off a whole latent space: no values of single clusters, on unseen ones neither."""
+
+    SETTINGS = Settings(test_to_train={"spirals_radius": 0.25}, random_splits={"spirals_radius"})
+
+    @pytest.mark.parametrize("partition", ["latents", "latents_unseen"])
+    def test_the_interval_is_over_splits(self, partition):
+        values = [[0.5], [0.6], [0.55]]
+        found = summarise(
+            rows(values, partition=partition, metric="cluster_probe_accuracy"), NO_CLUSTERS, self.SETTINGS
+        )
+        row = found.set_index("ci_method").loc["corrected"]
+        assert tuple(row[["mean", "ci_low", "ci_high"]]) == pytest.approx(corrected_t(np.ravel(values), 0.25)[:3])
+
+    def test_accuracies_end_at_1(self):
+        found = summarise(
+            rows([[0.9], [1.0], [0.9]], partition="latents", metric="cluster_probe_accuracy"),
+            NO_CLUSTERS,
+            self.SETTINGS,
+        )
+        assert found.set_index("ci_method").loc["corrected", "ci_high"] == 1
