@@ -347,7 +347,7 @@ class TestRandomSplits:
 
     def test_the_config_tells_which_studies_have_them(self):
         settings = Settings.from_config(configuration.load(DEFAULT))
-        assert set(settings.random_splits) == {"ad_diagnosis"}
+        assert set(settings.random_splits) == {"ad_diagnosis", "live_cell"}
         assert settings.widening("spirals_radius", 2) == 1.0 == settings.widening("ad_diagnosis", 1)
         assert settings.widening("ad_diagnosis", 6) == pytest.approx(stats.t.ppf(0.975, 5) / 1.959964 * np.sqrt(1.2))
 
@@ -378,26 +378,3 @@ class TestRandomSplits:
         )
         free = summarise(self.rows(values, "seen", "mse"), NO_CLUSTERS, self.SPLITS).set_index("ci_method")
         assert free.loc["corrected", "ci_high"] > 1.0
-
-
-class TestLatents:
-    """What is read off a whole latent space: no values of single clusters, on unseen ones neither."""
-
-    SETTINGS = Settings(test_to_train={"spirals_radius": 0.25}, random_splits={"spirals_radius"})
-
-    @pytest.mark.parametrize("partition", ["latents", "latents_unseen"])
-    def test_the_interval_is_over_splits(self, partition):
-        values = [[0.5], [0.6], [0.55]]
-        found = summarise(
-            rows(values, partition=partition, metric="cluster_probe_accuracy"), NO_CLUSTERS, self.SETTINGS
-        )
-        row = found.set_index("ci_method").loc["corrected"]
-        assert tuple(row[["mean", "ci_low", "ci_high"]]) == pytest.approx(corrected_t(np.ravel(values), 0.25)[:3])
-
-    def test_accuracies_end_at_1(self):
-        found = summarise(
-            rows([[0.9], [1.0], [0.9]], partition="latents", metric="cluster_probe_accuracy"),
-            NO_CLUSTERS,
-            self.SETTINGS,
-        )
-        assert found.set_index("ci_method").loc["corrected", "ci_high"] == 1
