@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 FEW_CLUSTERS = 8  # as many have a column each in the table of missing values
 LONG = 25  # rows; longer tables are folded
-_GREYS = "Of each image, over its pixels above 0, as all is 0 around a skull-stripped brain. "
+_GREYS = "Of each image, over its pixels above 0, as around a skull-stripped brain all is 0. "
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,7 @@ def check(data: StudyData, study: str, *, source: str = "", remarks: pd.DataFram
         Section("Missing values", "Imputed inside the folds, from training rows only.", _missing(samples)),
         Section("Images by part and label", "", _by_part_and_label(samples)),
         Section("Grey levels of images", _GREYS + _features_note(samples, "measure"), _greys(samples)),
+        Section("Groups", "Such as the PDX of a cell; folds are stratified by group and cluster.", _groups(samples)),
         Section("Clusters", "Seen ones first, the largest first." + _greys_in_clusters(samples), _clusters(samples)),
     ]
     return Findings(study, source, find_warnings(samples), [s for s in sections if len(s.table)])
@@ -132,6 +133,8 @@ def _facts(samples: Samples, study: StudyData) -> pd.DataFrame:
         lines.append(
             ("Samples per subject", f"{per_subject.min()} to {per_subject.max()}, mean {per_subject.mean():.2g}")
         )
+    if samples.groups is not None:
+        lines.append(("Groups", f"{len(np.unique(samples.groups))}"))
     lines.append(("Clusters", ", ".join(f"{n} {part}" for part, n in parts.items())))
     lines.append(("Samples per cluster", f"{sizes.min()} to {sizes.max()}, median {np.median(sizes):g}"))
     lines.append(("Label", _label(samples)))
@@ -245,6 +248,27 @@ def _missing(samples: Samples) -> pd.DataFrame:
             line["Clusters with missing values"] = f"{(shares[:, j] > 0).sum()} of {len(names)}"
             line["Wholly missing in"] = f"{(shares[:, j] == 1).sum()}"
         lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _groups(samples: Samples) -> pd.DataFrame:
+    """Where each group is; nothing where samples have none."""
+    if samples.groups is None:
+        return pd.DataFrame()
+    columns = {"subject": samples.data.subject, "cluster": samples.codes, "seen": samples.is_seen, "y": samples.data.y}
+    frame = pd.DataFrame({"group": samples.groups, **columns})
+    lines = []
+    for group, rows in frame.groupby("group"):
+        seen = rows["seen"].to_numpy()
+        label = "mean of label" if samples.kind == "continuous" else "labels"
+        told = (
+            _short(rows["y"].mean())
+            if samples.kind == "continuous"
+            else ", ".join(map(str, sorted(rows["y"].unique())))
+        )
+        line = {"Group": group, "Samples": len(rows), "Subjects": rows["subject"].nunique(), label.capitalize(): told}
+        line["Seen clusters"] = rows["cluster"][seen].nunique()
+        lines.append(line | {"Unseen clusters": rows["cluster"][~seen].nunique()})
     return pd.DataFrame(lines)
 
 

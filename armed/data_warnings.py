@@ -34,7 +34,7 @@ def find_warnings(samples: Samples) -> list[str]:
     """
     found: list[str] = []
     of_kind = (_leaks, _missing, _constant) if samples.greys is None else (_blank, _telling_greys)
-    for part in (*of_kind, _clusters, _subjects, _copies if samples.greys is None else _same_images):
+    for part in (*of_kind, _clusters, _groups, _subjects, _copies if samples.greys is None else _same_images):
         found += part(samples)
     return found
 
@@ -131,6 +131,33 @@ def _clusters(samples: Samples) -> Iterator[str]:
             )
 
 
+def _groups(samples: Samples) -> Iterator[str]:
+    """What of groups is confounded with clusters and with the label."""
+    if samples.groups is None:
+        return
+    rows = pd.DataFrame(
+        {"group": samples.groups, "cluster": samples.codes, "y": samples.data.y, "seen": samples.is_seen}
+    )
+    names, seen = sorted(rows["group"].unique()), rows[rows["seen"]]
+    if samples.kind != "continuous" and (rows.groupby("group")["y"].nunique() == 1).all():
+        yield (
+            f"All samples of a group have one label: it is known of {len(names)} groups, whatever the number of samples, so"
+            " what tells the label cannot be told from what these groups have in common by chance."
+        )
+    clusters = seen.groupby("group")["cluster"].nunique()
+    if len(single := clusters.index[clusters == 1]):
+        yield (
+            f"{len(single)} of {len(clusters)} seen groups {'is' if len(single) == 1 else 'are'} in one seen cluster only, so"
+            f" the effects of group and cluster are told apart by other groups alone: {listed(single)}."
+        )
+    groups = seen.groupby("cluster")["group"].nunique()
+    if len(alone := groups.index[groups == 1]):
+        shown = listed([samples.parts.index[code] for code in alone])
+        yield f"{len(alone)} of {len(groups)} seen clusters hold{'s' if len(alone) == 1 else ''} one group only: {shown}."
+    if new := sorted({*names} - {*seen["group"]}):
+        yield f"{len(new)} of {len(names)} groups {'is' if len(new) == 1 else 'are'} in unseen clusters only: {listed(new)}."
+
+
 def _subjects(samples: Samples) -> Iterator[str]:
     if not samples.has_subjects:
         return
@@ -186,7 +213,14 @@ def _telling_greys(samples: Samples) -> Iterator[str]:
 def _same_images(samples: Samples) -> Iterator[str]:
     """Equal images are never chance; those of two subjects, or with two labels, are mistaken."""
     data = samples.data
-    rows = pd.DataFrame({"X": contents(data.X), "subject": data.subject, "label": data.y, "cluster": samples.codes})
+    rows = pd.DataFrame(
+        {
+            "X": [digest for images in samples.images for digest in contents(images)],
+            "subject": data.subject,
+            "label": data.y,
+            "cluster": samples.codes,
+        }
+    )
     again = rows["X"].duplicated().to_numpy()
     if not again.any():
         return

@@ -31,6 +31,11 @@ def test_ticks_point_to_the_point():
     assert at_left.tolist() == [41] and at_bottom.tolist() == [81]
 
 
+def test_without_a_point_there_are_no_ticks():
+    sheet = np.asarray(contact_sheet("", "", [Tile(np.full((64, 64), 10, np.uint8), "a", "b")]))
+    assert (sheet == 10).sum() >= 128 * 128 and not (sheet == 255).any()
+
+
 def test_marked_ones_are_framed():
     plain, marked = (np.asarray(contact_sheet("", "", tiles(1, marked=m))) for m in (False, True))
     frame = (marked == 255) & (plain != 255)

@@ -67,7 +67,7 @@ class Microscope:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Microscope:
-        """Draw a date's microscope: normal draws on the scales of `DATES`, cut off at 2 s.d."""
+        """Draw a date's microscope: normal on the scales of `DATES`; what is beyond 2 s.d. is drawn anew, evenly."""
         z = rng.standard_normal(len(fields(cls)))
         z = np.where(np.abs(z) > 2, rng.uniform(-2, 2, len(z)), z)
         values = {}

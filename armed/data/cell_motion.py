@@ -16,7 +16,9 @@ from armed.data.cell_model import Cell
 
 N_ANGLES = 720
 HARMONICS = np.arange(2, 8)
-N_PROTRUSIONS, N_LINKS = 6, 9
+N_PROTRUSIONS, N_LINKS = 6, 16
+RIDGE = 1.8
+"""Height of the field along a protrusion; the cell ends where the field is one half."""
 N_BLEBS = 12
 N_GRANULES = 110
 N_PATCHES = 26
@@ -135,9 +137,11 @@ def _protrusions(cell: Cell, rng: np.random.Generator, times: np.ndarray, outlin
     q = np.stack([reach * np.cos(turned), reach * np.sin(turned)], axis=-1)
     places = placed(q.reshape(len(times), -1, 2))
     taper = 1.25 - 0.65 * along + 0.35 * np.exp(-(((along - 1) / 0.15) ** 2))
-    width = np.broadcast_to((thick[:, None] * taper).ravel(), places.shape[:2])
-    weight = (np.clip(out / 0.25, 0, 1)[..., None] * np.full(N_LINKS, 0.55)).reshape(len(times), -1)
-    return Blobs(places[..., 0], places[..., 1], width, weight)
+    width = thick[:, None] * taper
+    step = (0.2 + length) * cell.radius / (N_LINKS - 1)
+    weight = RIDGE * step[..., None] / (np.sqrt(2 * np.pi) * width) * np.clip(out / 0.25, 0, 1)[..., None]
+    width = np.broadcast_to(width.ravel(), places.shape[:2])
+    return Blobs(places[..., 0], places[..., 1], width, weight.reshape(len(times), -1))
 
 
 def _blebs(cell: Cell, rng: np.random.Generator, times: np.ndarray, outline: np.ndarray, placed) -> Blobs:

@@ -31,7 +31,8 @@ DESCRIPTION = (
     "Stand-in for live-cell phase contrast movies of melanoma cells: drawn bodies with protrusions, blebs and granules, "
     "imaged by the date's microscope. phenotype: the cell's state on the metastatic axis, higher = more metastatic (label 1 "
     "is low efficiency); protrusion, bleb, roundness, scatter and speed follow it. Microscopes are drawn alike for seen and "
-    "unseen dates and know nothing of the class, but seen dates are mostly of one class. Seen: at least two PDX that day."
+    "unseen dates; seen dates are mostly of one class, and at unseen ones what the microscope tells of the class at seen ones "
+    "is worth little. Seen: at least two PDX that day."
 )
 
 

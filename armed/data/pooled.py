@@ -26,18 +26,30 @@ class Samples:
         All samples; those of the seen part first.
     parts : Series of str
         Part of each cluster (the index): seen, unseen, or both in turn; seen ones first, large ones first.
+    images : tuple of array, optional
+        Where the samples are images, the images of each part: `data` has but one array of zeros that stands for them, as they
+        may be larger than memory.
+    groups : array of str, shape (n,), optional
+        Group of each sample (`StudyData.samples`); None where that is not known.
     """
 
     data: ClusteredData
     parts: pd.Series
+    images: tuple[np.ndarray, ...] = ()
+    groups: np.ndarray | None = None
 
     @classmethod
     def of(cls, data: StudyData) -> Samples:
         """Take the samples of variant `main`; where one cluster after the other is left out, of the first variant."""
         variants = [v for v in data.parts if v == "main" or v.startswith("main@")] or list(data.parts)[:1]
-        chosen = [part for name, part in data.parts[variants[0]].items() if name in ("seen", "unseen")]
+        chosen = {name: part for name, part in data.parts[variants[0]].items() if name in ("seen", "unseen")}
         # Of several simulated datasets, one shows what all are like.
-        pooled = _joined([part.take(part.rows_of(part.dataset[0])) for part in chosen])
+        one = [
+            part if (rows := part.rows_of(part.dataset[0])).size == len(part) else part.take(rows)
+            for part in chosen.values()
+        ]
+        pooled = _joined(one)
+        images = tuple(part.X for part in one) if pooled.X.ndim > 2 else ()
         seen, unseen = (
             {str(level) for v in variants if name in data.parts[v] for level in data.parts[v][name].levels}
             for name in ("seen", "unseen")
@@ -47,7 +59,10 @@ class Samples:
         frame = pd.DataFrame({"part": part, "size": sizes.to_numpy()}, index=sizes.index.astype(str))
         frame["name"] = frame.index
         ordered = frame.sort_values(["part", "size", "name"], ascending=[True, False, True])
-        return cls(pooled, ordered["part"])
+        tables = [data.samples.get(variants[0], {}).get(name, {}) for name in chosen]
+        grouped = len(pooled) == sum(map(len, tables)) and all("group" in table for table in tables)
+        groups = np.concatenate([table["group"].to_numpy(dtype=np.str_) for table in tables]) if grouped else None
+        return cls(pooled, ordered["part"], images, groups)
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -71,7 +86,10 @@ class Samples:
     @cached_property
     def greys(self) -> GreyLevels | None:
         """Grey levels of each sample; None where the samples are no images."""
-        return None if self.data.X.ndim == 2 else grey_levels(self.data.X)
+        if not self.images:
+            return None
+        of_parts = [grey_levels(images) for images in self.images]
+        return GreyLevels(*(np.concatenate(values) for values in zip(*of_parts, strict=True)))
 
     @cached_property
     def measures(self) -> dict[str, np.ndarray]:
@@ -131,12 +149,16 @@ class Samples:
 def _joined(parts: list[ClusteredData]) -> ClusteredData:
     """Parts one below the other; ids may repeat between simulated parts, so each gets its part's number."""
     first = parts[0]
-    if len(parts) == 1:
+    if len(parts) == 1 and first.X.ndim == 2:
         return first
     unique = len(np.unique(np.concatenate([p.sample_id.astype(str) for p in parts]))) == sum(map(len, parts))
     apart = {} if unique else {"sample_id": None, "subject": None}
-    arrays = ("X", "y", "clusters", "sample_id", "subject", "dataset")
+    arrays = ("y", "clusters", "sample_id", "subject", "dataset")
     joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays}
+    if first.X.ndim == 2:
+        joined["X"] = np.concatenate([p.X for p in parts])
+    else:
+        joined["X"] = np.broadcast_to(np.zeros((), first.X.dtype), (len(joined["y"]), *first.X.shape[1:]))
     allow_missing = any(p.allow_missing for p in parts)
     return ClusteredData(**{**joined, **apart}, feature_names=first.feature_names, allow_missing=allow_missing)
 

@@ -56,7 +56,7 @@ def write_sheets(slices: pd.DataFrame, images: np.ndarray, folder: Path, *, is_s
         counts = ", ".join(f"{n} {name}" for name, n in rows["diagnosis"].value_counts().sort_index().items())
         source = f" · {labels.source('stand-in')}" if is_stand_in else ""
         subtitle = f"{counts}{source} · subject's right on the left; ticks: hippocampus; framed: unlike the others"
-        name = _file_name(site, names)
+        name = file_name(site, names)
         names.add(name.lower())
         contact_sheet(f"Site {site}", subtitle, tiles).save(folder / name, optimize=True)
         written[site] = folder / name
@@ -102,7 +102,7 @@ def write_page(
                 "site": site,
                 "id": path.stem,
                 "name": path.name,
-                "data": _jpeg(path),
+                "data": jpeg(path),
                 "table": html(_slices(slices, site)),
             }
             for site, path in sheets.items()
@@ -148,14 +148,15 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _file_name(site: str, taken: set[str]) -> str:
-    """A file name for any site, told from the others also where the case of letters does not count."""
+def file_name(site: str, taken: set[str]) -> str:
+    """A file name for any site or date, told from the others also where the case of letters does not count."""
     stem = re.sub(r"[^\w-]+", "_", site) or "_"
     names = (f"{stem}.png", *(f"{stem}_{i}.png" for i in range(2, len(taken) + 3)))
     return next(name for name in names if name.lower() not in taken)
 
 
-def _jpeg(path: Path) -> str:
+def jpeg(path: Path) -> str:
+    """A sheet as the address of an image inside of a page."""
     with Image.open(path) as sheet, io.BytesIO() as content:
         sheet.save(content, "JPEG", quality=JPEG_QUALITY, optimize=True)
         return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

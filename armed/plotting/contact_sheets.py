@@ -1,4 +1,4 @@
-"""Contact sheets: all slices of a site side by side, so that a person sees at once which ones are bad."""
+"""Contact sheets: the images of a site or a date side by side, so that a person sees at once which ones are bad."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BACKGROUND, _TEXT, _MARKED, _QUIET = 0, 235, 255, 150
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One slice of a sheet.
+    """One image of a sheet.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Tile:
         Its id.
     note : str
         What stands below the caption.
-    point : (float, float)
+    point : (float, float), optional
         Row and column that ticks at the edges point to.
     marked : bool
         Framed, to be looked at first.
@@ -39,7 +39,7 @@ class Tile:
     image: np.ndarray
     caption: str
     note: str
-    point: tuple[float, float]
+    point: tuple[float, float] | None = None
     marked: bool = False
 
 
@@ -76,7 +76,8 @@ def contact_sheet(title: str, subtitle: str, tiles: Sequence[Tile], columns: int
         row, column = divmod(i, columns)
         x, y = GAP + column * (side + GAP), head + row * (side + below + GAP)
         sheet.paste(Image.fromarray(np.kron(tile.image, np.ones((scale, scale), dtype=np.uint8))), (x, y))
-        _ticks(draw, x, y, side, [(place + 0.5) * scale for place in tile.point])
+        if tile.point is not None:
+            _ticks(draw, x, y, side, [(place + 0.5) * scale for place in tile.point])
         if tile.marked:
             draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), outline=_MARKED, width=2)
         draw.multiline_text((x, y + side + 3), caption, fill=_TEXT, font=font, spacing=3)

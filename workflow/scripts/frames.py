@@ -10,8 +10,6 @@ from armed.jobs.frames import collect_frames
 collect_frames(
     snakemake.params.settings,
     Path(snakemake.input.source),
-    Path(snakemake.input.template),
-    Path(snakemake.input.style),
     Path(snakemake.output[0]),
     processes=snakemake.threads,
 )
