@@ -172,7 +172,9 @@ RANGES = {
         *("adversary_accuracy", "localisation", "feature_recovery", "cluster_probe_accuracy"),
     )
 } | {"youden": (-1.0, 1.0), "slope_recovery": (-1.0, 1.0), "intercept_recovery": (-1.0, 1.0)}
-"""Lowest and highest value that a metric can have, of those that have both."""
+RANGES |= {name: (0.0, np.inf) for name in ("mse", "davies_bouldin", "calinski_harabasz")}
+RANGES |= {f"variance_{name}": (-np.inf, 1.0) for name in ("cluster", "group", "phenotype")}
+"""Lowest and highest value that a metric can have, of those that have one of them."""
 LOWER_IS_BETTER = frozenset(
     {
         "brier",

@@ -280,3 +280,11 @@ class TestIntervals:
             self.SETTINGS,
         )
         assert found.set_index("ci_method").loc["corrected", "ci_high"] == 1
+
+    def test_indices_and_errors_do_not_go_below_0(self):
+        for metric in ("mse", "davies_bouldin", "calinski_harabasz"):
+            found = summarise(
+                rows([[0.1], [4.0], [0.2]], partition="latents", metric=metric), NO_CLUSTERS, self.SETTINGS
+            )
+            row = found.set_index("ci_method").loc["corrected"]
+            assert row["ci_low"] == 0 and row["ci_high"] > 4
