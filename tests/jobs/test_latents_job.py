@@ -89,7 +89,8 @@ class Fake:
         fixed = image - offset
         under = Z @ [OFFSET[c] for c in DATES] if self.uses_clusters else 0 * rows
         date = np.array([OFFSET[c] for c in data.clusters[rows]])
-        latent = np.random.default_rng(key[0]).normal(size=(len(data), 5))[rows] + np.outer(date, [1, 0, 0, 0, 0])
+        noise = [np.random.default_rng([key[0], int(i[1:])]).normal(size=5) for i in data.sample_id[rows]]
+        latent = np.array(noise) + np.outer(date, [1, 0, 0, 0, 0])
         return Reconstructed(
             latent.astype(np.float32), fixed, fixed + under.astype(np.float32)[:, None, None, None] / 255
         )
