@@ -23,10 +23,11 @@ standardised dimensions, with cluster and group as categories and the phenotype 
     shared     R(cluster) + R(group + phenotype) - R(cluster + group + phenotype)      cannot be told apart
     rest       1 - R(cluster + group + phenotype)                         subjects, and noise
 
-The five sum to 1. The phenotype comes before the group, as a group *has* its class: given the group nothing of the class
-would be left. So a look of the groups that by chance goes with the phenotype counts as phenotype. Adjusted R^2 has no bias
-from the number of categories, so that a share of nothing is 0 on average, and can come out below it. A share is undefined
-where its factor adds nothing that the others do not determine: the group, where each cluster has one, and the label too.
+The five sum to 1; the shared part is below 0 where factors explain more together than apart. The phenotype comes before the
+group, as a group *has* its class: given the group nothing of the class would be left. So a look of the groups that by chance
+goes with the phenotype counts as phenotype. Adjusted R^2 has no bias from the number of categories, so that a share of
+nothing is 0 on average, and can come out below it. A share is undefined where its factor adds nothing that the others do not
+determine: the group, where each cluster has one, and the label too.
 """
 
 from __future__ import annotations

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from metric_rows import NO_CLUSTERS, rows
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from armed import latents
+from armed.statistics import Settings, corrected_t, summarise
 
 DIMENSIONS = 24
 SHARES = ("variance_cluster", "variance_group", "variance_phenotype")
@@ -255,3 +257,34 @@ class TestDistances:
         assert set(found["kind"]) == {latents.WITHIN} and np.isnan(latents.distance_ratio(found))
         none = latents.group_distances(np.full((4, 2), np.nan), list("aabb"), list("abab"), list("wxyz"))
         assert none.empty and np.isnan(latents.distance_ratio(none))
+
+
+class TestIntervals:
+    """No values of single clusters to draw, on unseen ones neither: the splits are compared."""
+
+    SETTINGS = Settings(test_to_train={"spirals_radius": 0.25}, random_splits={"spirals_radius"})
+
+    @pytest.mark.parametrize("partition", ["latents", "latents_unseen"])
+    def test_the_interval_is_over_splits(self, partition):
+        values = [[0.5], [0.6], [0.55]]
+        found = summarise(
+            rows(values, partition=partition, metric="cluster_probe_accuracy"), NO_CLUSTERS, self.SETTINGS
+        )
+        row = found.set_index("ci_method").loc["corrected"]
+        assert tuple(row[["mean", "ci_low", "ci_high"]]) == pytest.approx(corrected_t(np.ravel(values), 0.25)[:3])
+
+    def test_accuracies_end_at_1(self):
+        found = summarise(
+            rows([[0.9], [1.0], [0.9]], partition="latents", metric="cluster_probe_accuracy"),
+            NO_CLUSTERS,
+            self.SETTINGS,
+        )
+        assert found.set_index("ci_method").loc["corrected", "ci_high"] == 1
+
+    def test_indices_and_errors_do_not_go_below_0(self):
+        for metric in ("mse", "davies_bouldin", "calinski_harabasz"):
+            found = summarise(
+                rows([[0.1], [4.0], [0.2]], partition="latents", metric=metric), NO_CLUSTERS, self.SETTINGS
+            )
+            row = found.set_index("ci_method").loc["corrected"]
+            assert row["ci_low"] == 0 and row["ci_high"] > 4

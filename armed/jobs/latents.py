@@ -208,20 +208,21 @@ def shown_images(fits: Fits, count: int) -> dict[str, np.ndarray]:
     fold, part = min(fits.folds, key=lambda f: (f.seed, f.fold)), fits.parts["seen"]
     key, levels = (fold.seed, fold.fold), fits.method.levels_
     rows = choose(part, fits.groups("seen", np.arange(len(part))), fold.test, count)
-    made = fits.method.reconstruct(part, {key: rows})[key]
+    some, own = part.take(rows), np.arange(len(rows))
+    made = fits.method.reconstruct(some, {key: own})[key]
     found = {
-        "shown_image": np.asarray(part.X[rows])[:, 0],
+        "shown_image": some.X[:, 0],
         "shown_fixed": _bytes(made.fixed),
         "shown_mixed": _bytes(made.mixed),
-        "shown_id": part.sample_id[rows].astype(np.str_),
-        "shown_cluster": part.clusters[rows].astype(np.str_),
+        "shown_id": some.sample_id.astype(np.str_),
+        "shown_cluster": some.clusters.astype(np.str_),
         "shown_group": fits.groups("seen", rows),
-        "shown_label": part.y[rows],
+        "shown_label": some.y,
         "levels": np.asarray(levels, dtype=np.str_),
     }
     if fits.has_effects:
         codes = [np.full(len(rows), code) for code in range(len(levels))]
-        under = [_bytes(fits.method.reconstruct_as(part, key, rows, code).mixed) for code in codes]
+        under = [_bytes(fits.method.reconstruct_as(some, key, own, code).mixed) for code in codes]
         found["shown_under"] = np.stack(under, axis=1)
     return found
 
@@ -270,12 +271,13 @@ def _looked(fits: Fits) -> Iterator[Look]:
 
 def _look(fits: Fits, key: tuple[int, int], part: str, rows: np.ndarray, new_clusters: str) -> Look:
     """Look at some rows, a few hundred at a time."""
-    data, found = fits.parts[part], []
+    found = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[start : start + ROWS_AT_ONCE]
+        # Taken out of the data, so that only these are brought to the device.
+        some = fits.parts[part].take(rows[start : start + ROWS_AT_ONCE])
         how = {"new_clusters": new_clusters, "cluster_inference": fits.predictor}
-        made = fits.method.reconstruct(data, {key: some}, **how)[key]
-        original = np.asarray(data.X[some], np.float32) / 255
+        made = fits.method.reconstruct(some, {key: np.arange(len(some))}, **how)[key]
+        original = some.X.astype(np.float32) / 255
         errors = [np.square(image - original, dtype=np.float64).mean((1, 2, 3)) for image in (made.fixed, made.mixed)]
         looks = [statistics(image[:, 0]) for image in (original, made.fixed, made.mixed)]
         found.append((made.latent, *(error.astype(np.float32) for error in errors), *looks))
