@@ -333,6 +333,13 @@ def reconstructions(stack: Stack, params: dict, buffers: dict, X: Tensor, cluste
     return {"latent": made.latent, "fixed": made.fixed, "mixed": made.mixed}
 
 
+def codes(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+    """Codes (n, L) of one autoencoder, for `Stack.evaluate`."""
+    with torch.no_grad():
+        made = stack.call(params, buffers, X, clusters, adversary=False, images=False).reconstruction
+    return {"latent": made.latent}
+
+
 def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
     """The adversary's logits (n, q) of one replica, for `Stack.evaluate`."""
     with torch.no_grad():

@@ -210,6 +210,20 @@ class TestProbe:
         none = latents.cluster_probe(cells.noise()[:2], cells.date[:2], cells.subject[:2])
         assert np.isnan(none.value) and none.note == "0 clusters have two subjects or more; needs 2"
 
+    def test_fitted_to_other_cells(self):
+        """Dates that are read off cells of theirs are recognised in others; what those cells hold beside is no help."""
+        cells = Cells(cells=4)
+        latent = cells.effect_of(cells.date) + cells.noise()
+        known = np.isin(cells.subject, np.unique(cells.subject)[::2])
+        fitted_to = latents.Labelled(latent[known], cells.date[known])
+        rest = latent[~known], cells.date[~known], cells.subject[~known]
+        found = latents.cluster_probe(*rest, cells.group[~known], fitted_to=fitted_to)
+        assert found.value > 0.95 and found.n == (~known).sum() and "left out" not in found.note
+        shuffled = latents.Labelled(latent[known], np.random.default_rng(0).permutation(cells.date[known]))
+        assert latents.cluster_probe(*rest, fitted_to=shuffled).value < 0.5
+        broken = latents.cluster_probe(*rest, fitted_to=latents.Labelled(latent[known] + np.inf, cells.date[known]))
+        assert np.isnan(broken.value) and "not finite" in broken.note
+
     def test_the_same_each_time_and_in_any_order(self):
         cells = Cells(crossed=False, cells=5)
         latent = cells.effect_of(cells.date) + cells.noise(3)

@@ -6,8 +6,8 @@ Decided before any result was looked at:
   cluster on seen clusters (test rows), with the method's own membership on unseen ones. Of methods with random effects those of
   Z = 0, the fixed reconstruction, make the partitions `seen_population` and `unseen_population`.
 - *Latents* are read (`armed.latents`) on the test rows of seen clusters and, as `latents_unseen`, on the unseen ones, of each
-fit
-  on its own. The paper does not state on which samples it reads them.
+  fit on its own. The paper does not state on which samples it reads them. The linear probe of seen clusters is fitted to the
+  latents of the rows that the fit had for training and validation.
 - *Images to show* are of the first seed and fold: of each group in turn the first test sample in order of `sample_id` whose
   subject is not there yet, and whose cluster is not there yet, as long as the group has such a one.
 """
@@ -33,7 +33,7 @@ from armed.files import atomic
 from armed.image_statistics import NAMES, statistics
 from armed.jobs.data import read_splits
 from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
-from armed.latents import Reading, cluster_probe, separation, variance_partition
+from armed.latents import Labelled, Reading, cluster_probe, separation, variance_partition
 from armed.method import Method
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def latents(
             _write(out["latents"], kept(fits, looked) | shown_images(fits, shown))
         errors = pd.concat([frame for look in looked for frame in _errors(fits, look)], ignore_index=True)
         errors = errors.assign(variant=name)
-        read = [frame for look in looked for frame in _readings(fits, look)]
+        read = [_readings(fits, look) for look in looked]
         tables["metrics"] += [_mean_errors(errors, [*_FIT, "variant"]), *(frame.assign(variant=name) for frame in read)]
         tables["cluster_metrics"].append(_mean_errors(errors, [*_FIT, "variant", "cluster"]))
         if "draws" in out:
@@ -310,22 +310,34 @@ def _mean_errors(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "metric", "value", "n", "note"])
 
 
-def _readings(fits: Fits, look: Look) -> Iterator[pd.DataFrame]:
+def _readings(fits: Fits, look: Look) -> pd.DataFrame:
     """Rows of metrics read off one fit's latents."""
     part, rows = fits.parts[look.part], look.rows
     clusters, subjects, groups = part.clusters[rows], part.subject[rows], fits.groups(look.part, rows)
     true = fits.column(look.part, "phenotype", rows)
     named = "label" if true is None else "true phenotype"
     phenotype = part.y[rows] if true is None else true
+    known = _known(fits, look) if look.part == "seen" else None
     found: dict[str, Reading] = separation(look.latent, clusters)
-    found["cluster_probe_accuracy"] = cluster_probe(look.latent, clusters, subjects, groups)
+    found["cluster_probe_accuracy"] = cluster_probe(look.latent, clusters, subjects, groups, fitted_to=known)
     found |= variance_partition(look.latent, clusters, groups, phenotype, subjects, named=named)
     told = fits.method.notes_.get((look.seed, look.fold), "")
     frame = pd.DataFrame(
         [(name, *reading) for name, reading in found.items()], columns=["metric", "value", "n", "note"]
     )
     frame["note"] = ["; ".join(note for note in (own, told) if note) for own in frame["note"]]
-    yield frame.assign(seed=look.seed, fold=look.fold + fits.first_fold, partition=_OF_PART[look.part])
+    return frame.assign(seed=look.seed, fold=look.fold + fits.first_fold, partition=_OF_PART[look.part])
+
+
+def _known(fits: Fits, look: Look) -> Labelled:
+    """Latents of the samples that a fit had for training and validation."""
+    key, part = (look.seed, look.fold), fits.parts["seen"]
+    (fold,) = (f for f in fits.folds if (f.seed, f.fold) == key)
+    rows = np.concatenate([fold.train, fold.validation])
+    cuts = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+    parts = [part.take(cut) for cut in cuts]
+    latent = [fits.method.latents(some, {key: np.arange(len(some))})[key] for some in parts]
+    return Labelled(np.concatenate(latent), part.clusters[rows])
 
 
 def _draws(errors: pd.DataFrame, study: str, model: str, draws: int) -> pd.DataFrame:

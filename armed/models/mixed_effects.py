@@ -47,15 +47,15 @@ class Reconstruction(NamedTuple):
     ----------
     latent : Tensor
         (n, L) codes; random effects in the decoder do not change them.
-    fixed, mixed : Tensor
-        (n, channels, height, width), 0 to 1.
+    fixed, mixed : Tensor or None
+        (n, channels, height, width), 0 to 1; None where images were not asked for.
     cluster_logits : Tensor or None
         (n, q) of the recogniser for the mixed images; None without one, and in evaluation mode.
     """
 
     latent: Tensor
-    fixed: Tensor
-    mixed: Tensor
+    fixed: Tensor | None
+    mixed: Tensor | None
     cluster_logits: Tensor | None
 
 
@@ -244,9 +244,10 @@ class MixedEffects(Wrapper):
         return coded is not None and all(name.startswith("decoder.") for name in self.inside.names)
 
     def _reconstruction(self, coded: Coded | None, mixed: Tensor | None) -> Reconstruction | None:
-        if coded is None or coded.image is None:
+        if coded is None:
             return None
-        recognised = self.recogniser((mixed,)) if self.recogniser is not None and self.training else None
+        recognises = self.recogniser is not None and self.training and mixed is not None
+        recognised = self.recogniser((mixed,)) if recognises else None
         return Reconstruction(coded.latent, coded.image, mixed, recognised)
 
     def _activations(self) -> Tensor | tuple[Tensor, ...] | None:

@@ -81,6 +81,9 @@ class Fake:
             found[key] = self.reconstruct_as(data, key, own, Z[key] if new_clusters == "infer" else codes[own])
         return found
 
+    def latents(self, data, rows):
+        return {key: self.reconstruct_as(data, key, own, np.full(len(own), -1)).latent for key, own in rows.items()}
+
     def reconstruct_as(self, data, key, rows, clusters):
         Fake.largest = max(Fake.largest, len(rows))
         image = data.X[rows].astype(np.float32) / 255
