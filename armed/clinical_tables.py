@@ -9,7 +9,7 @@ import pandas as pd
 
 from armed import claims, labels
 from armed.registry import REFERENCE_PROTOCOL
-from armed.tables import interval, number, ordered
+from armed.tables import decimals, interval, number, ordered
 
 TOP = 10
 """Features of the univariate table in the report."""
@@ -35,16 +35,19 @@ def published_tables(comparison: pd.DataFrame, study: str) -> dict[str, pd.DataF
     """
     keep = (comparison["study"] == study) & (comparison["ci_method"] == "corrected") & (comparison["variant"] == "main")
     rows = ordered(comparison[keep])
-    metrics = list(dict.fromkeys(rows["metric"]))
-    if len(metrics) < 2:
+    if rows["metric"].nunique() < 2:
         return {}
+    digits = {m: decimals(m, [*own["mean"], *own["published"]]) for m, own in rows.groupby("metric", sort=False)}
     made = {}
     for partition, of_partition in rows.groupby("partition", sort=False):
         lines: dict[str, dict[str, str]] = {}
         for row in of_partition.itertuples():
             line, name = lines.setdefault(labels.model(row.model), {}), _capital(labels.metric(row.metric))
-            line[f"{name}: paper"] = interval(row.published, row.published_ci_low, row.published_ci_high)
-            line[f"{name}: ours"] = interval(row.mean, row.ci_low, row.ci_high)
+            line[f"{name}: paper"] = interval(
+                row.published, row.published_ci_low, row.published_ci_high, digits[row.metric]
+            )
+            line[f"{name}: ours"] = interval(row.mean, row.ci_low, row.ci_high, digits[row.metric])
+        metrics = list(dict.fromkeys(of_partition["metric"]))
         columns = [f"{_capital(labels.metric(m))}: {whose}" for m in metrics for whose in ("paper", "ours")]
         made[partition] = _filled(lines, columns)
     return made
@@ -102,13 +105,15 @@ def claims_table(judged: pd.DataFrame, comparison: pd.DataFrame, study: str) -> 
         if known:
             better, worse = (published.get((*side, known.metric), np.nan) for side in (known.better, known.worse))
             theirs = better - worse
+        metric = row.statistic.partition(":")[0]
+        digits = decimals(metric, [row.estimate, theirs])
         lines.append(
             {
                 "Claim": known.says if known else row.claim,
                 "Verdict": row.verdict,
-                "Difference in": labels.metric(row.statistic.partition(":")[0]),
-                "Ours": interval(row.estimate, row.ci_low, row.ci_high, signed=True),
-                "Paper": number(theirs, signed=True),
+                "Difference in": labels.metric(metric),
+                "Ours": interval(row.estimate, row.ci_low, row.ci_high, digits, signed=True),
+                "Paper": number(theirs, digits, signed=True),
             }
         )
     return pd.DataFrame(lines)

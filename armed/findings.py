@@ -46,7 +46,7 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     metric = headline_metric(study)
     mine = {name: frame[frame["study"] == study] for name, frame in results.items() if "study" in frame}
     null = is_null_check(config["studies"][study])
-    found = _data(mine["summary"])
+    found = _data(mine["summary"], study)
     if "claims" in mine:
         found += _claims(mine["claims"], study)
     # Where nothing can be known about unseen clusters, a ranking of models there would rank noise.
@@ -65,13 +65,13 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     return found + _published(mine["comparison"], study)
 
 
-def _data(summary: pd.DataFrame) -> list[Finding]:
+def _data(summary: pd.DataFrame, study: str) -> list[Finding]:
     """What a stand-in's results are not about."""
     if "stand-in" not in set(summary["source"]):
         return []
     text = (
         "Simulated in place of data that were not available. What follows tells how methods do on such data, and nothing "
-        "about patients; it reproduces no published number."
+        f"about {'cells' if study in registry.AUTOENCODED else 'patients'}; it reproduces no published number."
     )
     return [Finding("Stand-in data", text)]
 
@@ -105,7 +105,8 @@ def _difference(row: NamedTuple) -> str:
     if pd.isna(row.estimate):
         return ""
     metric = row.statistic.partition(":")[0]
-    return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, signed=True)})"
+    digits = tables.decimals(metric, [row.estimate])
+    return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, digits, signed=True)})"
 
 
 def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition: str, variant: str) -> list[Finding]:

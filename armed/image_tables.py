@@ -89,8 +89,14 @@ def volumes(slices: pd.DataFrame) -> Volumes:
 def chance_levels(metrics: pd.DataFrame, study: str) -> dict[str, float]:
     """Mean chance level of localisation by partition, as the notes of `metrics.tsv` tell it."""
     rows = metrics[(metrics["study"] == study) & (metrics["metric"] == LOCALISATION)]
-    told = rows["note"].astype("str").str.extract(r"chance ([0-9.e+-]+)", expand=False).astype(float)
-    return {str(p): v for p, v in told.groupby(rows["partition"].astype("str")).mean().items() if np.isfinite(v)}
+    told = told_in_notes(rows, r"chance {}").groupby(rows["partition"].astype("str")).mean()
+    return {str(p): v for p, v in told.items() if np.isfinite(v)}
+
+
+def told_in_notes(rows: pd.DataFrame, words: str) -> pd.Series:
+    """The number that the note of each row tells where ``{}`` stands in `words`; NaN where it tells none."""
+    pattern = words.replace("{}", r"(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
+    return rows["note"].astype("str").str.extract(pattern, expand=False).astype(float)
 
 
 def localisation_table(summary: pd.DataFrame, chances: Mapping[str, float], study: str) -> pd.DataFrame:

@@ -54,6 +54,9 @@ _VARIANTS = {
 _OTHERS = {"oracle": "Oracle (univariate mixed logistic models)"}
 """Models that are not methods of the registry."""
 _PUBLISHED = {"notebook": "authors' notebook", "rerun": "authors' code, rerun on one seed"}
+_NOUNS = {"live_cell": {"cluster": "date", "group": "PDX"}}
+"""What clusters and groups are, in a study."""
+_CLASSES = {"live_cell": (("high", "low"), "metastatic efficiency")}
 _SOURCES = {
     "simulated": "Simulated data",
     "stand-in": "STAND-IN data: simulated in place of data that were not available; not a reproduction",
@@ -108,6 +111,17 @@ def published(table: str) -> str:
 def source(id: str) -> str:
     """Where data came from, in words that stand in every figure's subtitle and above every table."""
     return _SOURCES.get(id, f"Source: {id}")
+
+
+def noun(kind: str, study_id: str, *, plural: bool = False) -> str:
+    """What a ``cluster`` or a ``group`` is in a study, in one word; the word itself where that is all that is known."""
+    return _NOUNS.get(study_id, {}).get(kind, kind) + "s" * plural
+
+
+def class_names(study_id: str, *, in_full: bool = False) -> tuple[str, ...]:
+    """Names of the labels 0 and 1 of a study, on request with what they are of."""
+    names, of = _CLASSES.get(study_id, (("class 0", "class 1"), ""))
+    return tuple(f"{name} {of}".strip() for name in names) if in_full else names
 
 
 def data_variants(study_id: str | None) -> tuple[str, ...]:

@@ -9,10 +9,21 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
-from armed import clinical_tables, image_tables, labels, registry, reproducibility, results, schemas, tables
+from armed import (
+    autoencoder_tables,
+    clinical_tables,
+    image_tables,
+    labels,
+    registry,
+    reproducibility,
+    results,
+    schemas,
+    tables,
+)
 from armed import config as configuration
 from armed.files import atomic
 from armed.findings import findings
@@ -24,10 +35,12 @@ from armed.retrieval import Receipt
 logger = logging.getLogger(__name__)
 
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
-NOT_ALWAYS = ("univariate", "sensitivity", "claims")
+NOT_ALWAYS = ("univariate", "sensitivity", "claims", "auroc_intervals")
 """Tables that not every run makes."""
 LOCALISED_BY = {"grad_cam": "Grad-CAM", "hires_cam": "HiResCAM"}
-LARGEST_SVG = 100_000  # bytes; figures with many points and images are smaller and faster as pixels
+LARGEST_SVG = 50_000  # bytes; figures with many points and images are smaller and faster as pixels
+COLOURS, ALMOST_ALL = 64, 256  # of a picture's palette: few where that changes little
+CHANGE = 2.5  # of 255, root mean square over pixels, that few colours may make
 LARGEST_PAGE = 5_000_000  # bytes
 
 
@@ -92,6 +105,7 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
         made = tables.study_tables(study, found, headline_metric(study))
         made |= clinical_tables.study_tables(study, found, config["statistics"]["confidence"])
         made |= image_tables.study_tables(study, found, image_tables.read_volumes(slices_folder(results_dir, study)))
+        made |= autoencoder_tables.study_tables(study, found)
         for name, frame in made.items():
             written += tables.table(name, frame, results_dir / "tables", caption)
     return written
@@ -165,7 +179,7 @@ def fit_notes(study: str, metrics: pd.DataFrame) -> pd.DataFrame:
 def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, config: Mapping) -> dict:
     headline = headline_metric(study)
     summary = found["summary"][found["summary"]["study"] == study]
-    elsewhere = (headline, image_tables.LOCALISATION, *clinical_tables.TRUTH_METRICS)
+    elsewhere = (headline, image_tables.LOCALISATION, *clinical_tables.TRUTH_METRICS, *autoencoder_tables.READINGS)
     others = [m for m in dict.fromkeys(summary["metric"]) if m not in elsewhere]
     problem = not_run(study, results_dir)
     check = results_dir / "data_checks" / f"{study}.html"
@@ -182,6 +196,7 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "check": f"{check.parent.name}/{check.name}" if check.is_file() else "",
         **_clinical(study, found, config),
         **_of_images(study, found, results_dir, config),
+        **_of_autoencoders(study, found, results_dir),
         "comparison": _html(tables.comparison_table(found["comparison"], study)),
         "results": _html(tables.results_table(summary, study, headline)),
         "other_results": [(labels.metric(m), _html(tables.results_table(summary, study, m))) for m in others],
@@ -231,6 +246,26 @@ def _of_images(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path,
         "rules": told.rules if told else [],
         "localisation": _html(image_tables.localisation_table(found["summary"], chances, study)),
         "localised_by": f"{LOCALISED_BY.get(settings.get('maps'), '')} at layer {settings.get('layer')}",
+    }
+
+
+def _of_autoencoders(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path) -> dict:
+    """What only studies have whose networks are autoencoders."""
+    page = Path(results_dir) / "frames" / study / "index.html"
+    made = {
+        p: autoencoder_tables.readings_table(found["summary"], found["metrics"], study, p)
+        for p in autoencoder_tables.PARTITIONS
+    }
+    return {
+        "frames": page.relative_to(results_dir).as_posix() if page.is_file() else "",
+        "cluster": labels.noun("cluster", study),
+        "group": labels.noun("group", study),
+        "readings": [
+            (labels.partition(p).capitalize(), _html(frame).replace(", ", ",\u00a0"))  # not broken there
+            for p, frame in made.items()
+            if len(frame)
+        ],
+        "auroc_intervals": _html(autoencoder_tables.auroc_intervals_table(found["auroc_intervals"], study)),
     }
 
 
@@ -310,15 +345,23 @@ def _figure(spec: FigureSpec, results_dir: Path) -> dict:
 
 
 def _webp(png: Path) -> bytes:
-    """The same picture in fewer bytes: in 256 colours, which are enough for a plot, or lossy, where that is smaller."""
-    exact, lossy = io.BytesIO(), io.BytesIO()
+    """The same picture in fewer bytes: in 64 colours where that is hardly seen, in 256, or lossy, whichever is smallest."""
     with Image.open(png) as opened:
         picture = opened.convert("RGB")
-    # Less effort: two thirds of the time for a twentieth more bytes.
-    few = picture.quantize(256, dither=Image.Dither.NONE).convert("RGB")
-    few.save(exact, "WEBP", lossless=True, method=1, quality=50)
-    picture.save(lossy, "WEBP", method=1, quality=80)
-    return min(exact.getvalue(), lossy.getvalue(), key=len)
+    # Colours as far apart as can be: those of small marks are kept, which the mean over all pixels would not tell.
+    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).convert("RGB")
+    # Less effort than most: half of the time for a twentieth more bytes.
+    candidates = [_encoded(picture, quality=80, method=4)]
+    if np.sqrt(np.square(np.subtract(few, picture, dtype=np.float32)).mean()) > CHANGE:
+        few = picture.quantize(ALMOST_ALL, dither=Image.Dither.NONE).convert("RGB")
+    candidates.append(_encoded(few, lossless=True, quality=50, method=1))
+    return min(candidates, key=len)
+
+
+def _encoded(picture: Image.Image, **how: object) -> bytes:
+    written = io.BytesIO()
+    picture.save(written, "WEBP", **how)
+    return written.getvalue()
 
 
 def _embedded(kind: str, content: bytes) -> str:

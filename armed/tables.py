@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import pandas as pd
 
 from armed import labels
 from armed.files import atomic
+from armed.metrics import RANGES
 from armed.registry import MODELS, SPIRALS
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
 _MISSING = "–"
+_DIGITS = 3
 _VERDICTS = {"agrees", "differs", "not comparable", "supported", "contradicted", "inconclusive", "not run"}
 _LONG = 40  # characters; longer texts wrap
 
@@ -49,6 +52,14 @@ def interval(mean: float, low: float, high: float, digits: int = 3, signed: bool
     return f"{number(mean, digits, signed)} [{inside}]"
 
 
+def decimals(metric: str, values: Iterable[float]) -> int:
+    """Digits after the point for values of a metric that has no highest value: three significant ones of the largest."""
+    largest = max((abs(v) for v in values if not pd.isna(v)), default=0.0)
+    if metric in RANGES or largest == 0 or 0.1 <= largest < 100:
+        return _DIGITS
+    return 1 if largest >= 100 else 2 - math.floor(math.log10(largest))
+
+
 def percent(share: float, low: float, high: float) -> str:
     """Format a share and its interval as ``25% [18, 34]``."""
     if pd.isna(share):
@@ -76,12 +87,13 @@ def comparison_table(comparison: pd.DataFrame, study: str) -> pd.DataFrame:
         Strings, one row per published number, in the registry's order of models.
     """
     rows = ordered(comparison[(comparison["study"] == study) & (comparison["ci_method"] == "corrected")])
+    digits = _digits(rows)
     return pd.DataFrame(
         {
             "Model": [labels.model(m, v, study) for m, v in zip(rows["model"], rows["variant"], strict=True)],
-            "Paper": _intervals(rows, "published", "published_ci_low", "published_ci_high"),
-            "Ours": _intervals(rows, "mean", "ci_low", "ci_high"),
-            "Difference": [number(d, signed=True) for d in rows["delta"]],
+            "Paper": _intervals(rows, "published", "published_ci_low", "published_ci_high", digits=digits),
+            "Ours": _intervals(rows, "mean", "ci_low", "ci_high", digits=digits),
+            "Difference": [number(d, k, signed=True) for d, k in zip(rows["delta"], digits, strict=True)],
             "Verdict": rows["verdict"].astype(str).tolist(),
             "Published in": [labels.published(t) for t in rows["table"]],
             "Clusters": [labels.partition_short(p) for p in rows["partition"]],
@@ -110,10 +122,11 @@ def results_table(summary: pd.DataFrame, study: str, metric: str) -> pd.DataFram
     data = [labels.data_variant(v, study) for v in rows["variant"]]
     rows = rows.assign(column=[_column(p, d) for p, d in zip(rows["partition"], data, strict=True)])
     columns = list(dict.fromkeys(rows["column"]))
+    digits = decimals(metric, rows["mean"])
     table: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
         name = labels.model(row.model, row.variant, study)
-        table.setdefault(name, {})[row.column] = interval(row.mean, row.ci_low, row.ci_high)
+        table.setdefault(name, {})[row.column] = interval(row.mean, row.ci_low, row.ci_high, digits)
     lines = [{"Model": name} | {c: cells.get(c, _MISSING) for c in columns} for name, cells in table.items()]
     return pd.DataFrame(lines, columns=["Model", *columns])
 
@@ -263,9 +276,16 @@ def _column(partition: str, data: str) -> str:
     return name if data == "main" else f"{name}, {labels.variant_name(data)}"
 
 
-def _intervals(rows: pd.DataFrame, *columns: str, signed: bool = False) -> list[str]:
+def _intervals(rows: pd.DataFrame, *columns: str, signed: bool = False, digits: Sequence[int] = ()) -> list[str]:
     values = zip(*(rows[c] for c in columns), strict=True)
-    return [interval(*cells, signed=signed) for cells in values]
+    digits = digits or [_DIGITS] * len(rows)
+    return [interval(*cells, k, signed) for cells, k in zip(values, digits, strict=True)]
+
+
+def _digits(rows: pd.DataFrame) -> list[int]:
+    """Digits of each row, the same for all of a metric."""
+    of_metric = {m: decimals(m, [*own["mean"], *own["published"]]) for m, own in rows.groupby("metric", sort=False)}
+    return [of_metric[m] for m in rows["metric"]]
 
 
 def ordered(rows: pd.DataFrame) -> pd.DataFrame:

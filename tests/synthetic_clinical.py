@@ -55,6 +55,7 @@ def write_clinical(folder: Path, config: Mapping) -> Path:
         "deconfounding": probe_shares(importance),
         "tuning": results.empty("tuning"),
         "claims": results.empty("claims"),
+        "auroc_intervals": results.empty("auroc_intervals"),
         "random_effects": pd.concat([_random_effects(study, config, rng) for study in studies]),
         "univariate": univariate(rng),
     }

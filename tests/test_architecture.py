@@ -31,7 +31,7 @@ TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statis
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
 LATENTS = {"latents", "image_statistics"}
 SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
-SHOWING |= {"image_tables", "pages"}
+SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
@@ -91,6 +91,7 @@ MAY_IMPORT = {
     "tables": SHOWING,
     "clinical_tables": SHOWING,
     "image_tables": SHOWING,
+    "autoencoder_tables": SHOWING,
     "claims": TABLES | {"paper_claims"},
     "paper_claims": set(),
     "delong": {"errors"},

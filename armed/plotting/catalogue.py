@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from armed import labels, registry
 from armed.config import selected_models
 from armed.config import source as source_of
+from armed.plotting import autoencoder_captions
 
 UNIVARIATE = "mci_conversion"
 """The study that has univariate models to compare with."""
@@ -51,7 +52,7 @@ def figures(study: str, config: Mapping) -> list[FigureSpec]:
         null check radii around 0. Other studies: curves need binary labels, ranks of probes such features, random slopes and
         intercepts the dementia data and a model that has them, recovery a stand-in. Studies with a `saliency` block, those
         on images: maps in place of features, intercepts as before, and where they look only where a stand-in tells the true
-        region.
+        region. Studies of autoencoders: `armed.plotting.autoencoder_captions`.
     """
     block = config["studies"][study]
     named = _of_spirals if study in registry.SPIRALS else _of_tables
@@ -75,6 +76,10 @@ def _of_tables(study: str, block: Mapping, config: Mapping) -> list[tuple[str, s
     wanted = [("performance", _performance(study, block))]
     if entry.kind == "binary":
         wanted += [("roc", _roc(block, config)), ("calibration", _calibration(block, config))]
+    if study in registry.AUTOENCODED:
+        is_stand_in = source_of(config, study) == "stand-in"
+        with_effects = _with_random_effects(study, config)
+        return wanted + autoencoder_captions.wanted(study, block, with_effects=with_effects, is_stand_in=is_stand_in)
     if block.get("saliency"):
         return wanted + _of_images(study, block, config)
     wanted.append(("top_features", _top_features(study, block, config)))
@@ -123,7 +128,7 @@ def headline_metric(study: str) -> str:
 
 def _runs(block: Mapping, study: str = "") -> str:
     left_out = " x 4 hospitals left out" if study == "heart" else ""
-    return f"{block['seeds']} seeds x {block['folds']} folds{left_out}"
+    return f"{block['seeds']} seeds x {block['folds']} fold{'s' * (block['folds'] != 1)}{left_out}"
 
 
 def _data(data: Mapping) -> str:

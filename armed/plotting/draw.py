@@ -15,7 +15,20 @@ from armed.config import selected_models
 from armed.data.study import StudyData
 from armed.errors import DataError
 from armed.image_tables import chance_levels
-from armed.plotting import associations, curves, performance, saliency, slopes, spirals, style, top_features
+from armed.plotting import (
+    associations,
+    curves,
+    latent_maps,
+    latent_readings,
+    performance,
+    reconstruction_readings,
+    reconstructions,
+    saliency,
+    slopes,
+    spirals,
+    style,
+    top_features,
+)
 from armed.plotting.catalogue import FigureSpec, figures, headline_metric
 
 logger = logging.getLogger(__name__)
@@ -138,7 +151,7 @@ def _recovery(study: str, results_dir: Path, config: Mapping) -> Figure:
 
 
 def _saliency(study: str, results_dir: Path, config: Mapping) -> Figure:
-    found = _maps(study, results_dir, config)
+    found = _kept("saliency", study, results_dir, config)
     # The paper's figure is of ARMED; without it, of a model whose maps can differ between sites.
     order = sorted(found, key=lambda m: (m != "armed", not registry.MODELS[m].random_effects))
     if not order:
@@ -147,12 +160,47 @@ def _saliency(study: str, results_dir: Path, config: Mapping) -> Figure:
 
 
 def _saliency_models(study: str, results_dir: Path, config: Mapping) -> Figure:
-    return saliency.models(_maps(study, results_dir, config), study, _source(study, results_dir))
+    return saliency.models(_kept("saliency", study, results_dir, config), study, _source(study, results_dir))
 
 
 def _localisation(study: str, results_dir: Path, config: Mapping) -> Figure:
     chances = chance_levels(_table("metrics", results_dir), study)
     return saliency.localisation(_table("summary", results_dir), chances, study, _confidence(config))
+
+
+def _reconstruction_errors(study: str, results_dir: Path, config: Mapping) -> Figure:
+    summary, comparison = _table("summary", results_dir), _table("comparison", results_dir)
+    return reconstruction_readings.errors(summary, comparison, study, _confidence(config))
+
+
+def _reconstructions(study: str, results_dir: Path, config: Mapping) -> Figure:
+    kept = _kept("latents", study, results_dir, config)
+    return reconstructions.reconstructions(kept, _with_effects(kept, study), study, _source(study, results_dir))
+
+
+def _under_clusters(study: str, results_dir: Path, config: Mapping) -> Figure:
+    kept = _kept("latents", study, results_dir, config)
+    model = _with_effects(kept, study)
+    return reconstructions.under_clusters(kept[model], model, study, _source(study, results_dir))
+
+
+def _image_statistics(study: str, results_dir: Path, config: Mapping) -> Figure:
+    kept = _kept("latents", study, results_dir, config)
+    model = _with_effects(kept, study)
+    return reconstruction_readings.statistics(kept[model], model, study, _source(study, results_dir))
+
+
+def _latent_maps(study: str, results_dir: Path, config: Mapping) -> Figure:
+    return latent_maps.maps(_own_latents(study, results_dir, config), study, _source(study, results_dir))
+
+
+def _group_distances(study: str, results_dir: Path, config: Mapping) -> Figure:
+    return latent_readings.distances(_own_latents(study, results_dir, config), study, _source(study, results_dir))
+
+
+def _latent_readings(study: str, results_dir: Path, config: Mapping) -> Figure:
+    summary, metrics = (_own_fits(name, results_dir) for name in ("summary", "metrics"))
+    return latent_readings.readings(summary, metrics, study, confidence=_confidence(config))
 
 
 KINDS = {
@@ -172,6 +220,13 @@ KINDS = {
     "saliency": _saliency,
     "saliency_models": _saliency_models,
     "localisation": _localisation,
+    "reconstruction_errors": _reconstruction_errors,
+    "reconstructions": _reconstructions,
+    "under_clusters": _under_clusters,
+    "image_statistics": _image_statistics,
+    "latent_maps": _latent_maps,
+    "group_distances": _group_distances,
+    "latent_readings": _latent_readings,
 }
 
 
@@ -197,15 +252,29 @@ def _predictions(study: str, results_dir: Path, config: Mapping) -> dict[str, pd
     return found
 
 
-def _maps(study: str, results_dir: Path, config: Mapping) -> dict[str, dict[str, np.ndarray]]:
-    """Maps of each model that has some."""
+def _kept(folder: str, study: str, results_dir: Path, config: Mapping) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of each model that has some, by name."""
     found = {}
     for model in selected_models(config, study):
-        path = results_dir / "saliency" / study / f"{model}.npz"
+        path = results_dir / folder / study / f"{model}.npz"
         if path.is_file():
             with np.load(path, allow_pickle=False) as file:
                 found[model] = dict(file)
     return found
+
+
+def _with_effects(found: Mapping[str, object], study: str) -> str:
+    """ARMED, as in the paper; without it another model with random effects of its own."""
+    own = [m for m in found if registry.MODELS[m].random_effects and m not in registry.WITHOUT_FITS]
+    if not own:
+        raise DataError(f"No model of {study} with random effects has reconstructions; run the job that makes latents.")
+    return min(own, key=lambda m: m != "armed")
+
+
+def _own_latents(study: str, results_dir: Path, config: Mapping) -> dict[str, dict[str, np.ndarray]]:
+    """Latents of each model but those that use another's weights, whose latents they share."""
+    found = _kept("latents", study, results_dir, config)
+    return {model: arrays for model, arrays in found.items() if model not in registry.WITHOUT_FITS}
 
 
 def _own_fits(name: str, results_dir: Path) -> pd.DataFrame:

@@ -217,7 +217,7 @@ def _counts(rows: pd.DataFrame) -> str:
 
     def span(values: pd.Series, unit: str) -> str:
         low, high = int(values.min()), int(values.max())
-        return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+        return f"{low} {unit[:-1] if low == 1 else unit}" if low == high else f"{low} to {high} {unit}"
 
     return f"{span(rows['n_seeds'], 'seeds')} x {span(rows['n_folds'], 'folds')}"
 

@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from armed import labels
 from armed.errors import DataError
 from armed.plotting import style
+from armed.plotting.panels import GAP, WIDTH, Page, Scale, bar, head, scale_of
 from armed.plotting.performance import select
 
 PANELS = ("seen", "unseen")
 CLASS_NAMES = {"ad_diagnosis": ("CN", "AD")}
 SITES = 6  # columns of maps under a site's effects
 SUBJECTS = 2  # of each label
-_WIDTH = 8.4  # inches
-_ABOVE, _BELOW = 0.78, 0.98  # inches, for the title, and for colour bars and legend
-_LEFT, _BETWEEN, _GAP, _BETWEEN_ROWS = 0.46, 0.26, 0.035, 0.1  # inches, beside and between panels
+_LEFT, _BETWEEN, _BETWEEN_ROWS = 0.46, 0.26, 0.1  # inches, beside and between panels
 _LEFT_OF_MODELS = 0.62  # inches: of names in three lines
 _LARGEST = 0.95  # inches: side of a small panel
 _SMALLEST, _LARGEST_OF_MODEL = 0.82, 1.4  # inches: side of a model's panel, below which names touch
-_PERCENTILE = 99.5  # of the maps' pixels, where colours end
 _OPAQUE = 0.85  # of the strongest colour over the image
-_MAPS, _DIFFERENCES = "inferno", "RdBu_r"
 _OUTLINE = "#4DE3C1"  # of the true region: on grey, and on both colour maps
 _OUTLINE_WIDTH = 0.7
-
-
-class Scale(NamedTuple):
-    """How numbers become colours."""
-
-    colours: Colormap
-    norm: Normalize
 
 
 def chosen_sites(sites: Sequence[str], scanner: Sequence[str], n: int) -> list[int]:
@@ -92,17 +78,17 @@ def maps(
     even = 1.0 / np.prod(kept["image"].shape[1:])  # of a map that sums to 1
     fixed, mixed = kept["fixed"][shown] / even, kept["mixed"][shown][:, columns] / even
     difference = mixed - fixed[:, None]
-    of_maps, of_differences = _scale(np.append(fixed, mixed)), _scale(difference, signed=True)
-    side = min(_LARGEST, (_WIDTH - _LEFT - _BETWEEN - _GAP) / (len(columns) + 4) - _GAP)
-    large, step = 2 * side + _GAP, side + _GAP
-    page = _Page.of(len(shown) * (large + _BETWEEN_ROWS) + 0.42)
+    of_maps, of_differences = scale_of(np.append(fixed, mixed)), scale_of(difference, signed=True)
+    side = min(_LARGEST, (WIDTH - _LEFT - _BETWEEN - GAP) / (len(columns) + 4) - GAP)
+    large, step = 2 * side + GAP, side + GAP
+    page = Page.of(len(shown) * (large + _BETWEEN_ROWS) + 0.42)
     for row, i in enumerate(shown.tolist()):
         top, left = 0.42 + row * (large + _BETWEEN_ROWS), _LEFT
-        panels = [page.panel(left + j * (large + _GAP), top, large) for j in (0, 1)]
+        panels = [page.panel(left + j * (large + GAP), top, large) for j in (0, 1)]
         panels[0].set_ylabel(_who(kept, i, study), fontsize=9)
         _show(panels[0], kept, i)
         _show(panels[1], kept, i, fixed[row], of_maps)
-        left += 2 * (large + _GAP) + _BETWEEN
+        left += 2 * (large + GAP) + _BETWEEN
         for j in range(len(columns)):
             panels += [page.panel(left + j * step, top + below, side) for below in (0, step)]
             _show(panels[-2], kept, i, mixed[row, j], of_maps)
@@ -111,9 +97,9 @@ def maps(
         panels[3].set_ylabel("difference", fontsize=8.5)
         if row == 0:
             names = [f"{maker(kept['scanner'][c])}\n{_site(kept['sites'][c])}".strip() for c in columns]
-            _head(panels[:2] + panels[2::2], ["Image", "Fixed effects", *names])
-    _bar(page, _LEFT, 3.3, of_maps, "Fixed, mixed: multiple of an even map")
-    _bar(page, _WIDTH - 3.3 - 0.15, 3.3, of_differences, "Difference: mixed − fixed")
+            head(panels[:2] + panels[2::2], ["Image", "Fixed effects", *names])
+    bar(page, _LEFT, 3.3, of_maps, "Fixed, mixed: multiple of an even map")
+    bar(page, WIDTH - 3.3 - 0.15, 3.3, of_differences, "Difference: mixed − fixed")
     _outline_told(page, kept)
     style.add_title(
         page.figure,
@@ -124,11 +110,11 @@ def maps(
     return page.figure
 
 
-@style.styled
 def _kind(kept: Mapping[str, np.ndarray]) -> str:
     return str(kept.get("kind", "Grad-CAM"))
 
 
+@style.styled
 def models(
     kept: Mapping[str, Mapping[str, np.ndarray]], study: str, source: str, *, subjects: int = SUBJECTS
 ) -> Figure:
@@ -153,13 +139,13 @@ def models(
     first = kept[names[0]]
     shown = _first(first["label"], subjects, study)
     drawn = {name: _under_own_site(kept[name])[shown] * np.prod(first["image"].shape[1:]) for name in names}
-    scale = _scale(np.concatenate(list(drawn.values())))
-    side = float(np.clip((_WIDTH - _LEFT_OF_MODELS - _GAP) / (len(names) + 1) - _GAP, _SMALLEST, _LARGEST_OF_MODEL))
-    width = max(_WIDTH, _LEFT_OF_MODELS + _GAP + (len(names) + 1) * (side + _GAP))
-    page = _Page.of(len(shown) * (side + _GAP) + 0.5, width)
+    scale = scale_of(np.concatenate(list(drawn.values())))
+    side = float(np.clip((WIDTH - _LEFT_OF_MODELS - GAP) / (len(names) + 1) - GAP, _SMALLEST, _LARGEST_OF_MODEL))
+    width = max(WIDTH, _LEFT_OF_MODELS + GAP + (len(names) + 1) * (side + GAP))
+    page = Page.of(len(shown) * (side + GAP) + 0.5, width)
     for row, i in enumerate(shown.tolist()):
         panels = [
-            page.panel(_LEFT_OF_MODELS + j * (side + _GAP), 0.5 + row * (side + _GAP), side)
+            page.panel(_LEFT_OF_MODELS + j * (side + GAP), 0.5 + row * (side + GAP), side)
             for j in range(len(names) + 1)
         ]
         panels[0].set_ylabel(_who(first, i, study, "\n"), fontsize=8.5)
@@ -167,8 +153,8 @@ def models(
         for ax, name in zip(panels[1:], names, strict=True):
             _show(ax, first, i, drawn[name][row], scale)
         if row == 0:
-            _head(panels, ["Image", *(textwrap.fill(labels.model(name), 12, break_long_words=False) for name in names)])
-    _bar(page, _LEFT_OF_MODELS, 3.3, scale, "Mixed: multiple of an even map")
+            head(panels, ["Image", *(textwrap.fill(labels.model(name), 12, break_long_words=False) for name in names)])
+    bar(page, _LEFT_OF_MODELS, 3.3, scale, "Mixed: multiple of an even map")
     _outline_told(page, first)
     style.add_title(
         page.figure,
@@ -262,43 +248,6 @@ def _under_own_site(kept: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack([kept["fixed"][i] if j is None else kept["mixed"][i, j] for i, j in enumerate(own)])
 
 
-def _scale(values: np.ndarray, *, signed: bool = False) -> Scale:
-    """Colours that end where few pixels lie beyond, the same in all panels."""
-    reach = float(np.nanpercentile(np.abs(values), _PERCENTILE)) or 1.0
-    name = _DIFFERENCES if signed else _MAPS
-    return Scale(matplotlib.colormaps[name], Normalize(-reach if signed else 0.0, reach))
-
-
-class _Page(NamedTuple):
-    """A figure whose panels are put at places in inches: square, and as close to one another as can be."""
-
-    figure: Figure
-    width: float
-    height: float
-
-    @classmethod
-    def of(cls, inches: float, width: float = _WIDTH) -> _Page:
-        """With room above for the title, and below for colour bars and legend."""
-        height = _ABOVE + inches + _BELOW
-        figure = style.new_figure(height, width)
-        figure.add_subplot().set_axis_off()  # title and legend are laid out around axes that are not at a place of their own
-        return cls(figure, width, height)
-
-    def place(self, left: float, top: float, width: float, height: float) -> Axes:
-        """New axes, `top` inches below the title."""
-        bottom = self.height - _ABOVE - top - height
-        return self.figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height),
-        )
-
-    def panel(self, left: float, top: float, side: float) -> Axes:
-        """A square for an image."""
-        ax = self.place(left, top, side, side)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-        return ax
-
-
 def _show(
     ax: Axes, kept: Mapping[str, np.ndarray], i: int, values: np.ndarray | None = None, scale: Scale | None = None
 ) -> None:
@@ -316,21 +265,7 @@ def _show(
         ax.text(0.5, 0.03, "all 0", color="white", fontsize=8.5, ha="center", transform=ax.transAxes)
 
 
-def _head(panels: Sequence[Axes], names: Sequence[str]) -> None:
-    """Titles above the first row."""
-    for ax, name in zip(panels, names, strict=True):
-        ax.set_title(name, fontsize=8.5, pad=3)
-
-
-def _bar(page: _Page, left: float, width: float, scale: Scale, name: str) -> None:
-    """A colour bar below the panels."""
-    ax = page.place(left, page.height - _ABOVE - _BELOW + 0.12, width, 0.11)
-    bar = page.figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=ax, orientation="horizontal")
-    bar.outline.set_visible(False)
-    bar.set_label(name, fontsize=9)
-
-
-def _outline_told(page: _Page, kept: Mapping[str, np.ndarray]) -> None:
+def _outline_told(page: Page, kept: Mapping[str, np.ndarray]) -> None:
     if "region" in kept:
         name = "where the disease changes the image (known of a stand-in)"
         line = Line2D([], [], color=_OUTLINE, linewidth=2, label=name)

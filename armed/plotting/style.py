@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -124,6 +125,12 @@ def wrapped(name: str, width: int = 20) -> str:
         return name
     cut = min((i for i, c in enumerate(name) if c == " "), key=lambda i: abs(i - len(name) / 2))
     return f"{name[:cut]}\n{name[cut + 1 :]}"
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """Seeds and folds behind rows of `summary.tsv`, the most that any has."""
+    most = {name: int(rows[f"n_{name}"].max()) for name in ("seeds", "folds")}
+    return " x ".join(f"{n} {name if n != 1 else name[:-1]}" for name, n in most.items())
 
 
 def small_multiples(
