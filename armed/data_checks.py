@@ -17,6 +17,7 @@ from armed.data.images import size_text
 from armed.data.pooled import IN_TURN, Samples
 from armed.data.study import StudyData
 from armed.data_warnings import find_warnings
+from armed.errors import listed
 from armed.files import atomic
 from armed.pages import html, render
 from armed.tables import number
@@ -288,6 +289,9 @@ def _clusters(samples: Samples) -> pd.DataFrame:
             counts = samples.class_counts[:, k]
             table[f"Class {k}"] = counts
             table[f"Share of class {k}"] = [_percent(v) for v in counts / samples.sizes]
+    if samples.groups is not None:
+        of_cluster = pd.Series(samples.groups).groupby(codes)
+        table["Groups"] = [listed(sorted(set(names))) for _, names in of_cluster]
     digits = 1 if samples.data.X.dtype.kind in "iu" else 3
     for name, values in samples.measures.items():
         by_cluster = pd.Series(values).groupby(codes)

@@ -5,12 +5,13 @@ distances between cells of one PDX on different days against those of different 
 readings, which the paper has not: a linear probe of the cluster, and a partition of variance. Both were defined before any
 result was looked at.
 
-*Linear probe.* Multinomial logistic regression of the cluster on standardised latents, ridge penalty C = 1, cross-validated
-by subject in `FOLDS` parts: frames of a cell never lie in both parts. The subjects of each cluster are dealt over the parts
-in turn, so that each cluster is always in the training part; clusters of a single subject, which cannot be, are left out. A
-latent space without any information on clusters gives the chance level, the share of the largest cluster. As clusters differ
-in their groups, one that holds the group alone does better than that: the share that guessing each group's largest cluster
-gets right is told too.
+*Linear probe.* Multinomial logistic regression of the cluster on standardised latents, ridge penalty C = 1. On seen clusters
+it is fitted to the latents of the network's own training and validation samples, and asked about those of its test samples.
+On unseen ones it is cross-validated by subject in `FOLDS` parts, the subjects of each cluster dealt over the parts in turn,
+so that each cluster is always in the training part; clusters of a single subject, which cannot be, are left out. So frames of
+a cell are never on both sides. A latent space without any information on clusters gives the chance level, the share of the
+largest cluster. As clusters differ in their groups, one that holds the group alone does better than that: the share that
+guessing each group's largest cluster gets right is told too.
 
 *Variance partition.* Cluster, group and phenotype are confounded by design: a cluster has few groups, a group one class. The
 share that a factor explains alone then counts what it shares with others, and is misleading. Taken are the differences of
@@ -23,10 +24,11 @@ standardised dimensions, with cluster and group as categories and the phenotype 
     shared     R(cluster) + R(group + phenotype) - R(cluster + group + phenotype)      cannot be told apart
     rest       1 - R(cluster + group + phenotype)                         subjects, and noise
 
-The five sum to 1. The phenotype comes before the group, as a group *has* its class: given the group nothing of the class
-would be left. So a look of the groups that by chance goes with the phenotype counts as phenotype. Adjusted R^2 has no bias
-from the number of categories, so that a share of nothing is 0 on average, and can come out below it. A share is undefined
-where its factor adds nothing that the others do not determine: the group, where each cluster has one, and the label too.
+The five sum to 1; the shared part is below 0 where factors explain more together than apart. The phenotype comes before the
+group, as a group *has* its class: given the group nothing of the class would be left. So a look of the groups that by chance
+goes with the phenotype counts as phenotype. Adjusted R^2 has no bias from the number of categories, so that a share of
+nothing is 0 on average, and can come out below it. A share is undefined where its factor adds nothing that the others do not
+determine: the group, where each cluster has one, and the label too.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 FOLDS, PENALTY = 5, 1.0
-"""Of the linear probe: parts of its cross-validation, and C (scikit-learn's default), the inverse of its ridge penalty."""
+"""Of the linear probe: parts of its cross-validation on unseen clusters, and C (scikit-learn's default), the inverse of its
+ridge penalty."""
 WITHIN, BETWEEN = "one group, different clusters", "different groups, one cluster"
 """Kinds of pairs whose distances are compared."""
 _INDICES = {"davies_bouldin": davies_bouldin_score, "calinski_harabasz": calinski_harabasz_score}
@@ -93,8 +96,20 @@ def separation(latent: np.ndarray, clusters: np.ndarray) -> dict[str, Reading]:
     }
 
 
+class Labelled(NamedTuple):
+    """Latents (n, L) with the cluster of each (n,)."""
+
+    latent: np.ndarray
+    clusters: np.ndarray
+
+
 def cluster_probe(
-    latent: np.ndarray, clusters: np.ndarray, subjects: np.ndarray, groups: np.ndarray | None = None
+    latent: np.ndarray,
+    clusters: np.ndarray,
+    subjects: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    fitted_to: Labelled | None = None,
 ) -> Reading:
     """Accuracy of the linear probe of the cluster, by the rules above.
 
@@ -105,25 +120,32 @@ def cluster_probe(
         Subjects of different clusters are different ones, whatever their names.
     groups : array, (n,), optional
         For the share that the group alone gets right, in the note.
+    fitted_to : Labelled, optional
+        What the probe is fitted to, of other subjects; cross-validated where not given.
 
     Returns
     -------
     Reading
-        ``n`` counts samples of clusters with two subjects or more; the note tells the chance level of these.
+        ``n`` counts samples that the probe was asked about; the note tells the chance level of these.
     """
     clusters, subjects = np.asarray(clusters).astype(str), np.asarray(subjects).astype(str)
-    if reason := _unusable(latent):
+    reason = _unusable(latent) or ("" if fitted_to is None else _unusable(fitted_to.latent))
+    if reason:
         return Reading(math.nan, len(latent), reason)
-    part = _parts(clusters, subjects)
+    part = _parts(clusters, subjects) if fitted_to is None else np.zeros(len(clusters), int)
     kept = part >= 0
-    if len(names := np.unique(clusters[kept])) < 2:
-        return Reading(math.nan, int(kept.sum()), f"{len(names)} clusters have two subjects or more; needs 2")
+    names = np.unique(clusters[kept] if fitted_to is None else fitted_to.clusters)
+    if len(names) < 2:
+        told = "have two subjects or more" if fitted_to is None else "are there"
+        return Reading(math.nan, int(kept.sum()), f"{len(names)} clusters {told}; needs 2")
     X, y, part = np.asarray(latent, np.float64)[kept], clusters[kept], part[kept]
-    right = np.zeros(len(y), dtype=bool)
-    for k in np.unique(part):
-        held = part == k
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=2000))
-        right[held] = probe.fit(X[~held], y[~held]).predict(X[held]) == y[held]
+    if fitted_to is not None:
+        right = _probed(*fitted_to, X) == y
+    else:
+        right = np.zeros(len(y), dtype=bool)
+        for k in np.unique(part):
+            held = part == k
+            right[held] = _probed(X[~held], y[~held], X[held]) == y[held]
     counts = pd.Series(y).value_counts()
     note = f"chance {counts.iloc[0] / len(y):.3g}"
     if groups is not None:
@@ -133,6 +155,12 @@ def cluster_probe(
     if not kept.all():
         note += f"; {int((~kept).sum())} samples of clusters with one subject left out"
     return Reading(float(right.mean()), len(y), note)
+
+
+def _probed(latent: np.ndarray, clusters: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Clusters that a probe fitted to some latents reads off others."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=2000))
+    return probe.fit(np.asarray(latent, np.float64), np.asarray(clusters).astype(str)).predict(asked)
 
 
 def _parts(clusters: np.ndarray, subjects: np.ndarray) -> np.ndarray:

@@ -173,6 +173,8 @@ RANGES = {
     )
 } | {"youden": (-1.0, 1.0), "slope_recovery": (-1.0, 1.0), "intercept_recovery": (-1.0, 1.0)}
 """Lowest and highest value that a metric can have, of those that have both."""
+_ONE_END = {name: (0.0, np.inf) for name in ("mse", "davies_bouldin", "calinski_harabasz")}
+_ONE_END |= {f"variance_{name}": (-np.inf, 1.0) for name in ("cluster", "group", "phenotype")}
 LOWER_IS_BETTER = frozenset(
     {
         "brier",
@@ -183,6 +185,11 @@ LOWER_IS_BETTER = frozenset(
         "variance_cluster",
     }  # the last three: of latents
 )
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """Lowest and highest value that a metric can have; infinite where it has none."""
+    return RANGES.get(metric, _ONE_END.get(metric, (-np.inf, np.inf)))
 
 
 def compute(cells: Cells, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -317,8 +317,13 @@ class Stack:
 def predictions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
     """Fixed and mixed outputs (n, K) of one replica, for `Stack.evaluate`."""
     with torch.no_grad():
-        out = stack.call(params, buffers, X, clusters, adversary=False)
+        out = stack.call(params, buffers, X, clusters, adversary=False, **_labels_alone(stack))
     return {"fixed": out.fixed, "mixed": out.mixed}
+
+
+def _labels_alone(stack: Stack) -> dict[str, bool]:
+    """What a call of an autoencoder's takes to leave out the images."""
+    return {"images": False} if hasattr(getattr(stack.module, "net", None), "code") else {}
 
 
 def reconstructions(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
@@ -328,10 +333,17 @@ def reconstructions(stack: Stack, params: dict, buffers: dict, X: Tensor, cluste
     return {"latent": made.latent, "fixed": made.fixed, "mixed": made.mixed}
 
 
+def codes(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+    """Codes (n, L) of one autoencoder, for `Stack.evaluate`."""
+    with torch.no_grad():
+        made = stack.call(params, buffers, X, clusters, adversary=False, images=False).reconstruction
+    return {"latent": made.latent}
+
+
 def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, clusters: Tensor) -> dict[str, Tensor]:
     """The adversary's logits (n, q) of one replica, for `Stack.evaluate`."""
     with torch.no_grad():
-        return {"cluster_logits": stack.call(params, buffers, X, clusters).cluster_logits}
+        return {"cluster_logits": stack.call(params, buffers, X, clusters, **_labels_alone(stack)).cluster_logits}
 
 
 def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:

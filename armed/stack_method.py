@@ -22,7 +22,7 @@ from armed.losses import Objective
 from armed.method import Method, Rows
 from armed.models import CNN, MLP, AutoencoderClassifier
 from armed.programs import Program, ReconstructionProgram
-from armed.stack import Stack, cluster_logits, predictions, reconstructions
+from armed.stack import Stack, cluster_logits, codes, predictions, reconstructions
 from armed.training import StackFit, Training, fit_stack
 
 
@@ -215,6 +215,12 @@ class StackMethod(Method):
         clusters = self._membership(data, rows, new_clusters, cluster_inference)
         return {key: self.reconstruct_as(data, key, rows[key], clusters[key]) for key in rows}
 
+    def latents(self, data: ClusteredData, rows: Rows) -> dict[tuple[int, int], np.ndarray]:
+        """Codes (n, L) of each autoencoder's rows, in less time than `reconstruct` takes; clusters play no part in them."""
+        self._check_fitted()
+        self._check_features(data)
+        return {key: self._made(codes, data, key, own, np.full(len(own), -1))["latent"] for key, own in rows.items()}
+
     def reconstruct_as(
         self, data: ClusteredData, key: tuple[int, int], rows: np.ndarray, clusters: np.ndarray
     ) -> Reconstructed:
@@ -228,14 +234,20 @@ class StackMethod(Method):
         clusters : array, (n,) or (n, q)
             Codes, positions in `levels_`, -1 = population; or Z.
         """
+        return Reconstructed(**self._made(reconstructions, data, key, rows, clusters))
+
+    def _made(
+        self, function: Callable, data: ClusteredData, key: tuple[int, int], rows: np.ndarray, clusters: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What a function of `armed.stack` gives for one autoencoder."""
         if "latent" not in self.network:
             raise ConfigError(
                 f"{type(self).__name__} was fitted with a network that makes no images; expected one of an autoencoder."
             )
         _, index = self._select({key: rows})
         X = as_pool(data.X, self.stack_.device)
-        (made,) = self.stack_.evaluate(reconstructions, X, [np.asarray(rows)], [np.asarray(clusters)], index)
-        return Reconstructed(**made)
+        (made,) = self.stack_.evaluate(function, X, [np.asarray(rows)], [np.asarray(clusters)], index)
+        return made
 
     def importance(self, data, rows):
         self._check_fitted()

@@ -40,7 +40,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from armed.intervals import ROUNDING, Estimate, Values, corrected_t, mean_of, paper_interval, t_interval
-from armed.metrics import RANGES
+from armed.metrics import limits
 from armed.reproducibility import derive_seed
 from armed.schemas import table
 
@@ -376,7 +376,7 @@ def summarise(
             "corrected": estimate(values, study, variant, partition, sums.get(key), settings, drawn.get(draw_key(key))),
         }
         for method, result in both.items():
-            bounds = result[1:3] if method == "paper" else np.clip(result[1:3], *RANGES.get(key[-1], (-np.inf, np.inf)))
+            bounds = result[1:3] if method == "paper" else np.clip(result[1:3], *limits(key[-1]))
             rows.append((*key, method, result.mean, *bounds, len(count), n_folds))
     return pd.DataFrame(rows, columns=list(table("summary").columns))
 

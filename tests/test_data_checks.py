@@ -62,6 +62,15 @@ def study(data: ClusteredData, *unseen: str, **changed: object) -> StudyData:
     return StudyData({"main": parts}, pd.DataFrame(), **changed)
 
 
+def test_groups_of_a_table_with_a_continuous_label():
+    data = sample(y=np.arange(N_CLUSTERS * PER_CLUSTER) / 7)
+    group = np.array(["p", "q", "r"])[np.arange(len(data)) % 3]
+    found = check(study(data, samples={"main": {"seen": pd.DataFrame({"group": group})}}), "mine")
+    table = next(s.table for s in found.sections if s.title == "Groups").set_index("Group")
+    assert table["Seen clusters"].tolist() == [N_CLUSTERS] * 3 and "Mean of label" in table
+    assert not [text for text in found.warnings if "group" in text]
+
+
 def warnings(data: ClusteredData, *unseen: str) -> list[str]:
     return check(study(data, *unseen), "mine").warnings
 

@@ -217,6 +217,7 @@ class TestTablesOfTheDocuments:
 
     def test_partitions(self):
         scored = dict.fromkeys(p for study in registry.STUDIES.values() for p in study.partitions)
+        scored |= dict.fromkeys(("seen_population", "latents", "latents_unseen"))  # of what autoencoders make of images
         assert [row[0].strip("`") for row in rows(section(self.RESULTS, "Partitions"))] == list(scored)
 
     def test_metrics(self):
@@ -225,6 +226,8 @@ class TestTablesOfTheDocuments:
         scored |= {"z_accuracy", "adversary_accuracy", "probe_rank"}  # of the prediction job, not of predictions
         scored |= {"slope_recovery", "slope_ratio", "intercept_recovery", "feature_recovery"}  # of the truth
         scored |= {"localisation"}  # of where the truth is in images
+        scored |= {"davies_bouldin", "calinski_harabasz", "cluster_probe_accuracy"}  # of the codes of autoencoders
+        scored |= {"variance_cluster", "variance_group", "variance_phenotype"}
         assert {row[0].strip("`") for row in rows(section(self.RESULTS, "Metrics"))} == scored
 
     def test_variants(self):

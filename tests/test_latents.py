@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from metric_rows import NO_CLUSTERS, rows
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from armed import latents
+from armed.statistics import Settings, corrected_t, summarise
 
 DIMENSIONS = 24
 SHARES = ("variance_cluster", "variance_group", "variance_phenotype")
@@ -208,6 +210,20 @@ class TestProbe:
         none = latents.cluster_probe(cells.noise()[:2], cells.date[:2], cells.subject[:2])
         assert np.isnan(none.value) and none.note == "0 clusters have two subjects or more; needs 2"
 
+    def test_fitted_to_other_cells(self):
+        """Dates that are read off cells of theirs are recognised in others; what those cells hold beside is no help."""
+        cells = Cells(cells=4)
+        latent = cells.effect_of(cells.date) + cells.noise()
+        known = np.isin(cells.subject, np.unique(cells.subject)[::2])
+        fitted_to = latents.Labelled(latent[known], cells.date[known])
+        rest = latent[~known], cells.date[~known], cells.subject[~known]
+        found = latents.cluster_probe(*rest, cells.group[~known], fitted_to=fitted_to)
+        assert found.value > 0.95 and found.n == (~known).sum() and "left out" not in found.note
+        shuffled = latents.Labelled(latent[known], np.random.default_rng(0).permutation(cells.date[known]))
+        assert latents.cluster_probe(*rest, fitted_to=shuffled).value < 0.5
+        broken = latents.cluster_probe(*rest, fitted_to=latents.Labelled(latent[known] + np.inf, cells.date[known]))
+        assert np.isnan(broken.value) and "not finite" in broken.note
+
     def test_the_same_each_time_and_in_any_order(self):
         cells = Cells(crossed=False, cells=5)
         latent = cells.effect_of(cells.date) + cells.noise(3)
@@ -255,3 +271,34 @@ class TestDistances:
         assert set(found["kind"]) == {latents.WITHIN} and np.isnan(latents.distance_ratio(found))
         none = latents.group_distances(np.full((4, 2), np.nan), list("aabb"), list("abab"), list("wxyz"))
         assert none.empty and np.isnan(latents.distance_ratio(none))
+
+
+class TestIntervals:
+    """No values of single clusters to draw, on unseen ones neither: the splits are compared."""
+
+    SETTINGS = Settings(test_to_train={"spirals_radius": 0.25}, random_splits={"spirals_radius"})
+
+    @pytest.mark.parametrize("partition", ["latents", "latents_unseen"])
+    def test_the_interval_is_over_splits(self, partition):
+        values = [[0.5], [0.6], [0.55]]
+        found = summarise(
+            rows(values, partition=partition, metric="cluster_probe_accuracy"), NO_CLUSTERS, self.SETTINGS
+        )
+        row = found.set_index("ci_method").loc["corrected"]
+        assert tuple(row[["mean", "ci_low", "ci_high"]]) == pytest.approx(corrected_t(np.ravel(values), 0.25)[:3])
+
+    def test_accuracies_end_at_1(self):
+        found = summarise(
+            rows([[0.9], [1.0], [0.9]], partition="latents", metric="cluster_probe_accuracy"),
+            NO_CLUSTERS,
+            self.SETTINGS,
+        )
+        assert found.set_index("ci_method").loc["corrected", "ci_high"] == 1
+
+    def test_indices_and_errors_do_not_go_below_0(self):
+        for metric in ("mse", "davies_bouldin", "calinski_harabasz"):
+            found = summarise(
+                rows([[0.1], [4.0], [0.2]], partition="latents", metric=metric), NO_CLUSTERS, self.SETTINGS
+            )
+            row = found.set_index("ci_method").loc["corrected"]
+            assert row["ci_low"] == 0 and row["ci_high"] > 4

@@ -347,7 +347,7 @@ class TestRandomSplits:
 
     def test_the_config_tells_which_studies_have_them(self):
         settings = Settings.from_config(configuration.load(DEFAULT))
-        assert set(settings.random_splits) == {"ad_diagnosis"}
+        assert set(settings.random_splits) == {"ad_diagnosis", "live_cell"}
         assert settings.widening("spirals_radius", 2) == 1.0 == settings.widening("ad_diagnosis", 1)
         assert settings.widening("ad_diagnosis", 6) == pytest.approx(stats.t.ppf(0.975, 5) / 1.959964 * np.sqrt(1.2))
 

@@ -125,7 +125,7 @@ class _Walk:
                 by_date.setdefault(date, folder)
                 self.named[date].add(match["pdxs"])
                 self.imaged[date].add(pdx)
-            for cell in self._folders(path, "folders of cells", images_are_wrong=True):
+            for cell in self._folders(path, "folders of cells"):
                 self.frames(label, pdx, date, f"{path}/{cell}")
 
     def frames(self, label: str, pdx: str, date: str, path: str) -> None:
@@ -174,14 +174,14 @@ class _Walk:
                 told = f"{date}: its folders name {listed(sorted(absent))}, and there are cells of {there} only, which count"
                 self.remarks.add("date", told, 1)
 
-    def _folders(self, path: str, what: str, *, of_root: bool = False, images_are_wrong: bool = False) -> list[str]:
+    def _folders(self, path: str, what: str, *, of_root: bool = False) -> list[str]:
         """The folders in a folder; files there are no part of the tree."""
         folders = []
         for name, is_folder in self._entries(path):
             place = f"{path}/{name}" if path else name
             if is_folder:
                 folders.append(name)
-            elif images_are_wrong and name.lower().endswith(".png"):
+            elif name.lower().endswith(".png"):
                 self.files.add("an image outside of the folder of a cell; move it into one", place)
             elif not (of_root and name == TRUTH):
                 self.other.append(place)

@@ -60,7 +60,7 @@ def read_list(path: Path, problems: Problems | None = None, *, positive: object 
         y = read_label("binary", "label", positive, table, found, remarks)
         subjects = table.cells["subject"].tolist() if "subject" in table.cells else paths
         frames = _frames(table, subjects, found)
-        _check_subjects(table, found)
+        _check_subjects(table, found, remarks)
         if "subject" not in table.cells:
             told = "has no column 'subject': each image is a subject by itself. Give one where several images are of one cell"
             remarks.add("the list", told, len(table))
@@ -132,7 +132,11 @@ def _frames(table: CsvTable, subjects: list[str], problems: Problems) -> list[in
     return numbers
 
 
-def _check_subjects(table: CsvTable, problems: Problems) -> None:
+def _check_subjects(table: CsvTable, problems: Problems, remarks: Remarks) -> None:
+    labels = table.cells.groupby("group")["label"].nunique()
+    if several := [name for name in labels.index[labels > 1] if name]:
+        told = f"with images of both labels, all used: {listed(several)}; a mistake if the label is one of the group"
+        remarks.add("groups", told, len(several))
     if "subject" not in table.cells:
         return
     by_subject = table.cells.groupby("subject")

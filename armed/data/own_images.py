@@ -207,14 +207,14 @@ def _read_rows(
 
 def _images(own: OwnImagesSettings, study: str, folder: Path, paths: np.ndarray, problems: Problems) -> np.ndarray:
     """Read all images into an unnamed file, which goes when it is no longer looked at: they may be larger than memory."""
-    shape, files = (max(len(paths), 1), own.image_size, own.image_size), FileProblems()
+    size, files = own.image_size, FileProblems()
     with tempfile.TemporaryFile() as file:
-        images = np.memmap(file, np.uint8, "w+", shape=shape)
-    if len(paths):
-        setting = f"studies.{study}.data.image_size"
-        read_images(folder, paths.tolist(), own.image_size, files, images, setting=setting)
-    files.tell(problems)
-    return images
+        read_images(folder, paths.tolist(), size, files, file, setting=f"studies.{study}.data.image_size")
+        files.tell(problems)
+        file.flush()
+        return (
+            np.memmap(file, np.uint8, "r", shape=(len(paths), size, size)) if len(paths) else np.empty((0, size, size))
+        )
 
 
 def _tell_of_groups(own: OwnImagesSettings, table: CsvTable, y: np.ndarray, remarks: Remarks) -> None:

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -135,7 +135,7 @@ def read_images(
     paths: Sequence[str],
     size: int,
     files: FileProblems,
-    into: np.ndarray,
+    into: BinaryIO,
     *,
     setting: str,
     processes: int = 1,
@@ -151,8 +151,9 @@ def read_images(
         Width and height of each, pixels.
     files : FileProblems
         Takes what is wrong with files.
-    into : array of uint8, shape (n, size, size)
-        Takes the images, in order; those that cannot be used are left as they are there.
+    into : binary file
+        Takes the pixels of all images, in order; zeros for those that cannot be used. A file, as a map of one would count as
+        memory, and end the process where the disk is full.
     setting : str
         What sets the size, for messages.
     processes : int
@@ -172,8 +173,9 @@ def read_images(
             for pixels, statistics, fault in outcomes:
                 if fault is not None:
                     files.add(fault.kind, paths[row], fault.detail)
+                    into.write(bytes(size * size))
                 else:
-                    into[row] = pixels
+                    into.write(pixels.tobytes())
                     for name, value in statistics.items():
                         found[name][row] = value
                 row += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 
 from armed.data.cell_movies import FORM, read_tree
 from armed.data.frame_choice import SHARED, check_steps, chosen_frames, seen_clusters
@@ -73,16 +73,16 @@ def collect_frames(settings: Mapping, source: Path, out: Path, *, processes: int
     frames = chosen_frames(images.table, seen, settings["seen_step"], settings["unseen_step"])
     _add_remarks(images, frames, seen, settings)
     with atomic(out, folder=True) as folder:
-        pixels = open_memmap(folder / "images.npy", "w+", np.uint8, (len(frames), size, size))
-        files = FileProblems()
-        statistics = read_images(
-            images.root, frames["path"].tolist(), size, files, pixels, setting=SETTING, processes=processes
-        )
+        files, paths = FileProblems(), frames["path"].tolist()
+        with (folder / "images.npy").open("wb") as file:
+            npy.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (len(paths), size, size)}
+            )
+            statistics = read_images(images.root, paths, size, files, file, setting=SETTING, processes=processes)
         files.tell(problems)
         table = _table(frames, images.phenotypes, statistics, problems)
         problems.raise_if_any()
-        pixels.flush()
-        _write(table, pixels, images, folder)
+        _write(table, np.load(folder / "images.npy", mmap_mode="r"), images, folder)
     log.info("wrote %s: %d images of %d cells", out, len(frames), frames["subject"].nunique())
 
 
@@ -133,7 +133,5 @@ def _add_remarks(images: ImageTable, frames: pd.DataFrame, seen: Sequence[str], 
     for part, is_seen, step in (("seen", 1, settings["seen_step"]), ("unseen", 0, settings["unseen_step"])):
         there = int((images.table["cluster"].isin(list(seen)) == bool(is_seen)).sum())
         used = int((frames["seen"] == is_seen).sum())
-        told = (
-            f"of {part} dates: one of {step} is used, by its place in the order of numbers from the first on; left out"
-        )
-        remarks.add("frames", f"{told}, {used} of {there} used", there - used)
+        told = f"of {part} dates left out: one of {step} is used, from the first on in the order of numbers"
+        remarks.add("frames", f"{told} ({used} of {there} frames)", there - used)

@@ -17,6 +17,7 @@ from armed.tables import number
 
 MOST_CELLS = 24  # on the sheet of a date
 MOST_DATES = 64  # on the overview
+WIDEST = 1200  # pixels of a sheet inside of the page; the files are as large as the images make them
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def write_sheets(
         names.add(name.lower())
         subtitle = (
             f"{_part(cluster.seen)} · {cluster.groups} · {len(shown)} of {cluster.cells} cells, {cluster.images} images"
-            f" · grey {number(cluster.mean_mean, 0)} ± {number(cluster.mean_sd, 0)}{source}"
+            f" · grey {number(cluster.mean_mean, 1)} ± {number(cluster.mean_sd, 1)}{source}"
         )
         contact_sheet(f"Date {cluster.cluster}", subtitle, tiles).save(folder / "sheets" / name, optimize=True)
         written[cluster.cluster] = folder / "sheets" / name
@@ -62,7 +63,7 @@ def write_sheets(
     shown = (
         f"{len(typical[:MOST_DATES])} of {len(typical)} dates, seen ones first: of each the image of median brightness"
     )
-    overview = contact_sheet("All dates", f"{shown}{source}", typical[:MOST_DATES], columns=8)
+    overview = contact_sheet("All dates", f"{shown}{source}", typical[:MOST_DATES])
     overview.save(folder / "overview.png", optimize=True)
     return Sheets(written, folder / "overview.png")
 
@@ -115,9 +116,10 @@ def write_page(
         clusters=html(_clusters(clusters)),
         groups=html(_groups(frames)),
         statistics=STATISTICS,
-        overview=jpeg(sheets.overview),
+        overview=jpeg(sheets.overview, WIDEST),
         sheets=[
-            {"cluster": cluster, "id": path.stem, "data": jpeg(path)} for cluster, path in sheets.of_cluster.items()
+            {"cluster": cluster, "id": path.stem, "data": jpeg(path, WIDEST)}
+            for cluster, path in sheets.of_cluster.items()
         ],
     )
     out.write_text(page, encoding="utf-8")
@@ -130,8 +132,11 @@ def _clusters(clusters: pd.DataFrame) -> pd.DataFrame:
     for column in [c for c in clusters if c.startswith("images_")]:
         table[f"{column.removeprefix('images_')}, images"] = clusters[column]
     for name in STATISTICS:
+        digits = 3 if name in ("sharpness", "gradient") else 1
         pairs = zip(clusters[f"{name}_mean"], clusters[f"{name}_sd"], strict=True)
-        table[name] = [_short(mean) if pd.isna(sd) else f"{_short(mean)} ± {_short(sd)}" for mean, sd in pairs]
+        table[name] = [
+            number(m, digits) if pd.isna(sd) else f"{number(m, digits)} ± {number(sd, digits)}" for m, sd in pairs
+        ]
     return table
 
 
@@ -148,7 +153,3 @@ def _groups(frames: pd.DataFrame) -> pd.DataFrame:
 
 def _part(seen: int) -> str:
     return "seen" if seen else "unseen"
-
-
-def _short(value: float) -> str:
-    return number(value, 0) if pd.isna(value) or abs(value) >= 100 else f"{value:.3g}".replace("-", "−")

@@ -6,8 +6,8 @@ Decided before any result was looked at:
   cluster on seen clusters (test rows), with the method's own membership on unseen ones. Of methods with random effects those of
   Z = 0, the fixed reconstruction, make the partitions `seen_population` and `unseen_population`.
 - *Latents* are read (`armed.latents`) on the test rows of seen clusters and, as `latents_unseen`, on the unseen ones, of each
-fit
-  on its own. The paper does not state on which samples it reads them.
+  fit on its own. The paper does not state on which samples it reads them. The linear probe of seen clusters is fitted to the
+  latents of the rows that the fit had for training and validation.
 - *Images to show* are of the first seed and fold: of each group in turn the first test sample in order of `sample_id` whose
   subject is not there yet, and whose cluster is not there yet, as long as the group has such a one.
 """
@@ -33,7 +33,7 @@ from armed.files import atomic
 from armed.image_statistics import NAMES, statistics
 from armed.jobs.data import read_splits
 from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
-from armed.latents import Reading, cluster_probe, separation, variance_partition
+from armed.latents import Labelled, Reading, cluster_probe, separation, variance_partition
 from armed.method import Method
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def latents(
             _write(out["latents"], kept(fits, looked) | shown_images(fits, shown))
         errors = pd.concat([frame for look in looked for frame in _errors(fits, look)], ignore_index=True)
         errors = errors.assign(variant=name)
-        read = [frame for look in looked for frame in _readings(fits, look)]
+        read = [_readings(fits, look) for look in looked]
         tables["metrics"] += [_mean_errors(errors, [*_FIT, "variant"]), *(frame.assign(variant=name) for frame in read)]
         tables["cluster_metrics"].append(_mean_errors(errors, [*_FIT, "variant", "cluster"]))
         if "draws" in out:
@@ -208,20 +208,21 @@ def shown_images(fits: Fits, count: int) -> dict[str, np.ndarray]:
     fold, part = min(fits.folds, key=lambda f: (f.seed, f.fold)), fits.parts["seen"]
     key, levels = (fold.seed, fold.fold), fits.method.levels_
     rows = choose(part, fits.groups("seen", np.arange(len(part))), fold.test, count)
-    made = fits.method.reconstruct(part, {key: rows})[key]
+    some, own = part.take(rows), np.arange(len(rows))
+    made = fits.method.reconstruct(some, {key: own})[key]
     found = {
-        "shown_image": np.asarray(part.X[rows])[:, 0],
+        "shown_image": some.X[:, 0],
         "shown_fixed": _bytes(made.fixed),
         "shown_mixed": _bytes(made.mixed),
-        "shown_id": part.sample_id[rows].astype(np.str_),
-        "shown_cluster": part.clusters[rows].astype(np.str_),
+        "shown_id": some.sample_id.astype(np.str_),
+        "shown_cluster": some.clusters.astype(np.str_),
         "shown_group": fits.groups("seen", rows),
-        "shown_label": part.y[rows],
+        "shown_label": some.y,
         "levels": np.asarray(levels, dtype=np.str_),
     }
     if fits.has_effects:
         codes = [np.full(len(rows), code) for code in range(len(levels))]
-        under = [_bytes(fits.method.reconstruct_as(part, key, rows, code).mixed) for code in codes]
+        under = [_bytes(fits.method.reconstruct_as(some, key, own, code).mixed) for code in codes]
         found["shown_under"] = np.stack(under, axis=1)
     return found
 
@@ -270,12 +271,13 @@ def _looked(fits: Fits) -> Iterator[Look]:
 
 def _look(fits: Fits, key: tuple[int, int], part: str, rows: np.ndarray, new_clusters: str) -> Look:
     """Look at some rows, a few hundred at a time."""
-    data, found = fits.parts[part], []
+    found = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[start : start + ROWS_AT_ONCE]
+        # Taken out of the data, so that only these are brought to the device.
+        some = fits.parts[part].take(rows[start : start + ROWS_AT_ONCE])
         how = {"new_clusters": new_clusters, "cluster_inference": fits.predictor}
-        made = fits.method.reconstruct(data, {key: some}, **how)[key]
-        original = np.asarray(data.X[some], np.float32) / 255
+        made = fits.method.reconstruct(some, {key: np.arange(len(some))}, **how)[key]
+        original = some.X.astype(np.float32) / 255
         errors = [np.square(image - original, dtype=np.float64).mean((1, 2, 3)) for image in (made.fixed, made.mixed)]
         looks = [statistics(image[:, 0]) for image in (original, made.fixed, made.mixed)]
         found.append((made.latent, *(error.astype(np.float32) for error in errors), *looks))
@@ -308,22 +310,34 @@ def _mean_errors(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "metric", "value", "n", "note"])
 
 
-def _readings(fits: Fits, look: Look) -> Iterator[pd.DataFrame]:
+def _readings(fits: Fits, look: Look) -> pd.DataFrame:
     """Rows of metrics read off one fit's latents."""
     part, rows = fits.parts[look.part], look.rows
     clusters, subjects, groups = part.clusters[rows], part.subject[rows], fits.groups(look.part, rows)
     true = fits.column(look.part, "phenotype", rows)
     named = "label" if true is None else "true phenotype"
     phenotype = part.y[rows] if true is None else true
+    known = _known(fits, look) if look.part == "seen" else None
     found: dict[str, Reading] = separation(look.latent, clusters)
-    found["cluster_probe_accuracy"] = cluster_probe(look.latent, clusters, subjects, groups)
+    found["cluster_probe_accuracy"] = cluster_probe(look.latent, clusters, subjects, groups, fitted_to=known)
     found |= variance_partition(look.latent, clusters, groups, phenotype, subjects, named=named)
     told = fits.method.notes_.get((look.seed, look.fold), "")
     frame = pd.DataFrame(
         [(name, *reading) for name, reading in found.items()], columns=["metric", "value", "n", "note"]
     )
     frame["note"] = ["; ".join(note for note in (own, told) if note) for own in frame["note"]]
-    yield frame.assign(seed=look.seed, fold=look.fold + fits.first_fold, partition=_OF_PART[look.part])
+    return frame.assign(seed=look.seed, fold=look.fold + fits.first_fold, partition=_OF_PART[look.part])
+
+
+def _known(fits: Fits, look: Look) -> Labelled:
+    """Latents of the samples that a fit had for training and validation."""
+    key, part = (look.seed, look.fold), fits.parts["seen"]
+    (fold,) = (f for f in fits.folds if (f.seed, f.fold) == key)
+    rows = np.concatenate([fold.train, fold.validation])
+    cuts = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+    parts = [part.take(cut) for cut in cuts]
+    latent = [fits.method.latents(some, {key: np.arange(len(some))})[key] for some in parts]
+    return Labelled(np.concatenate(latent), part.clusters[rows])
 
 
 def _draws(errors: pd.DataFrame, study: str, model: str, draws: int) -> pd.DataFrame:

@@ -155,8 +155,10 @@ def file_name(site: str, taken: set[str]) -> str:
     return next(name for name in names if name.lower() not in taken)
 
 
-def jpeg(path: Path) -> str:
-    """A sheet as the address of an image inside of a page."""
+def jpeg(path: Path, widest: int | None = None) -> str:
+    """A sheet as the address of an image inside of a page, made smaller where it is wider than so many pixels."""
     with Image.open(path) as sheet, io.BytesIO() as content:
+        if widest is not None and sheet.width > widest:
+            sheet = sheet.resize((widest, round(sheet.height * widest / sheet.width)), Image.Resampling.LANCZOS)
         sheet.save(content, "JPEG", quality=JPEG_QUALITY, optimize=True)
         return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -27,13 +27,13 @@ class Coded(NamedTuple):
         (n, K) logits, or means of continuous labels.
     latent : Tensor
         (n, L) codes.
-    image : Tensor
-        (n, channels, height, width) reconstructions, 0 to 1.
+    image : Tensor or None
+        (n, channels, height, width) reconstructions, 0 to 1; None where they were not asked for.
     """
 
     label: Tensor
     latent: Tensor
-    image: Tensor
+    image: Tensor | None
 
 
 class AutoencoderClassifier(nn.Module):
@@ -115,8 +115,13 @@ class AutoencoderClassifier(nn.Module):
 
     def forward(self, X: Tensor) -> Coded:
         """Codes, labels and reconstructions of images X (n, channels, height, width), scaled to 0..1."""
+        coded = self.code(X)
+        return coded._replace(image=self.decode(coded.latent))
+
+    def code(self, X: Tensor) -> Coded:
+        """Codes and labels alone: the decoder, most of the work, is left out."""
         latent = self.latent(self.encoder(X))
-        return Coded(self.classifier(latent), latent, self.decode(latent))
+        return Coded(self.classifier(latent), latent, None)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Images (n, channels, height, width) of codes (n, L); uses modules of `expand` and `decoder` alone."""

@@ -47,15 +47,15 @@ class Reconstruction(NamedTuple):
     ----------
     latent : Tensor
         (n, L) codes; random effects in the decoder do not change them.
-    fixed, mixed : Tensor
-        (n, channels, height, width), 0 to 1.
+    fixed, mixed : Tensor or None
+        (n, channels, height, width), 0 to 1; None where images were not asked for.
     cluster_logits : Tensor or None
         (n, q) of the recogniser for the mixed images; None without one, and in evaluation mode.
     """
 
     latent: Tensor
-    fixed: Tensor
-    mixed: Tensor
+    fixed: Tensor | None
+    mixed: Tensor | None
     cluster_logits: Tensor | None
 
 
@@ -171,6 +171,7 @@ class MixedEffects(Wrapper):
         noise: Tensor | None = None,
         adversary: bool = True,
         keep: Tensor | None = None,
+        images: bool = True,
     ) -> MixedOutput:
         """Predict.
 
@@ -188,16 +189,18 @@ class MixedEffects(Wrapper):
         keep : Tensor, optional
             (n, n_dropout) uniform draws of the network's `nn.Dropout` layers, which in training mode draw themselves where
             not given.
+        images : bool
+            Whether an autoencoder makes its images again, or codes and labels alone.
         """
         clusters = self._membership(X, clusters)
         if noise is None and self.training and self.n_noise:
             noise = torch.randn(self.n_noise, device=X.device)
         weights, kl = self._drawn(clusters, noise, X)
         self.dropout_draws.give(keep)
-        fixed, coded = _parts(self.net(X))
+        fixed, coded = _parts(self.net(X) if images or not hasattr(self.net, "code") else self.net.code(X))
         activations = self._activations()
         base, image = fixed, coded.image if coded else None
-        if self.inside is not None:
+        if self.inside is not None and not (image is None and self._inside_the_decoder(coded)):
             with self.inside.given(self._scales_and_biases(weights), _share(clusters, fixed)):
                 base, image = self._under_effects(X, base, coded)
         self.dropout_draws.give(None)
@@ -231,15 +234,20 @@ class MixedEffects(Wrapper):
 
     def _under_effects(self, X: Tensor, label: Tensor, coded: Coded | None) -> tuple[Tensor, Tensor | None]:
         """Label and image as the network puts them out while its inside is under random effects."""
-        if coded is not None and all(name.startswith("decoder.") for name in self.inside.names):
+        if self._inside_the_decoder(coded):
             return label, self.net.decode(coded.latent)
         label, coded = _parts(self.net(X))
         return label, coded.image if coded else None
 
+    def _inside_the_decoder(self, coded: Coded | None) -> bool:
+        """Whether random effects act in an autoencoder's decoder alone, and so on its image alone."""
+        return coded is not None and all(name.startswith("decoder.") for name in self.inside.names)
+
     def _reconstruction(self, coded: Coded | None, mixed: Tensor | None) -> Reconstruction | None:
         if coded is None:
             return None
-        recognised = self.recogniser((mixed,)) if self.recogniser is not None and self.training else None
+        recognises = self.recogniser is not None and self.training and mixed is not None
+        recognised = self.recogniser((mixed,)) if recognises else None
         return Reconstruction(coded.latent, coded.image, mixed, recognised)
 
     def _activations(self) -> Tensor | tuple[Tensor, ...] | None:

@@ -80,6 +80,7 @@ class TestRefused:
         tree.add("low", "D", "20200109_D", "text", frames=("first", "12b", "1" * 16))
         tree.add("low", "D", "20200109_D", "twice", frames=("1", "01", "frame_001"))
         put_png(tree.root / "low/D/20200109_D/stray.png", pixels(1))
+        put_png(tree.root / "low/D/stray.png", pixels(1))
         (tree.root / "low/D/20200109_D/twice/a.tif").write_text("x")
         (tree.root / "low/D/20200109_D/twice/inner").mkdir()
         (tree.root / "low/D/20200110_D").mkdir()
@@ -95,7 +96,7 @@ class TestRefused:
             f"low/D/20200109_D/text/{'1' * 16}.png, low/D/20200109_D/text/12b.png, low/D/20200109_D/text/first.png: the name"
             " has no number",
             "low/D/20200109_D/twice/1.png (as 01.png), low/D/20200109_D/twice/frame_001.png (as 01.png): two frames of one",
-            "low/D/20200109_D/stray.png: an image outside of the folder of a cell",
+            "low/D/stray.png, low/D/20200109_D/stray.png: an image outside of the folder of a cell",
             "low/D/20200109_D/twice/a.tif, low/D/20200109_D/twice/inner/: no PNG",
             "low/D/20200110_D/: there are no folders of cells in it",
             "low/F/: there are no folders of dates in it",

@@ -71,6 +71,13 @@ class TestRead:
         table = read(rows, positive=positive).table
         assert set(table["label"][table["y"] == 0]) == {first}
 
+    def test_groups_of_both_labels_are_told(self, read, rows):
+        assert not any(what == "groups" for what, _, _ in read(rows).remarks.found)
+        rows.loc[0, "label"] = "low"
+        assert ("groups", "with images of both labels, all used: q; a mistake if the label is one of the group", 1) in (
+            read(rows).remarks.found
+        )
+
     def test_paths_are_seen_from_the_list(self, read, rows, tmp_path):
         rows.loc[0, "path"] = "./images/../images/00.png"
         assert "images/00.png" in set(read(rows).table["path"])

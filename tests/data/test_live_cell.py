@@ -70,6 +70,8 @@ def test_data_check_tells_what_is_confounded(data):
     assert "Groups" in titles and "Grey levels of images" in titles
     table = next(s.table for s in found.sections if s.title == "Groups").set_index("Group")
     assert table.loc["A", ["Subjects", "Seen clusters", "Unseen clusters"]].tolist() == [20, 2, 0]
+    clusters = next(s.table for s in found.sections if s.title == "Clusters").set_index("Cluster")
+    assert clusters.loc["20200102", "Groups"] == "B, D" and clusters.loc["20200202", "Groups"] == "C"
     warnings = " ".join(found.warnings)
     assert "All samples of a group have one label: it is known of 4 groups" in warnings
     assert (

@@ -116,8 +116,9 @@ class TestMany:
         return names
 
     def read(self, folder, names, processes):
-        images, files = np.zeros((len(names), SIZE, SIZE), np.uint8), FileProblems()
-        statistics = read_images(folder, names, SIZE, files, images, setting=SETTING, processes=processes)
+        file, files = io.BytesIO(), FileProblems()
+        statistics = read_images(folder, names, SIZE, files, file, setting=SETTING, processes=processes)
+        images = np.frombuffer(file.getvalue(), np.uint8).reshape(len(names), SIZE, SIZE)
         problems = Problems(DataError, "the images")
         files.tell(problems)
         return images, statistics, problems.found
@@ -163,7 +164,7 @@ class TestStatistics:
                 "subject": ["1", "2", "3", "4"],
                 "class": ["low", "high", "high", "low"],
                 "seen": [1, 1, 0, 1],
-                **dict.fromkeys(STATISTICS, [1.0, 3.0, 5.0, 7.0]),
+                **{name: [1.0, 3.0, 5.0, 7.0] for name in STATISTICS},
             }
         )
         table = by_cluster(frames).set_index("cluster")

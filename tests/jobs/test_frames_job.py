@@ -72,10 +72,8 @@ class TestWritten:
         assert told == {
             "seen dates: of at least 2 PDX each (seen: shared): 20200101, 20200102, 20200103": 3,
             "unseen dates: all others: 20200201, 20200202": 2,
-            "frames: of seen dates: one of 1 is used, by its place in the order of numbers from the first on; left out, 36"
-            " of 36 used": 0,
-            "frames: of unseen dates: one of 2 is used, by its place in the order of numbers from the first on; left out, 8"
-            " of 12 used": 4,
+            "frames: of seen dates left out: one of 1 is used, from the first on in the order of numbers (36 of 36 frames)": 0,
+            "frames: of unseen dates left out: one of 2 is used, from the first on in the order of numbers (8 of 12 frames)": 4,
         }
 
     def test_steps_go_by_place(self, tree, run):

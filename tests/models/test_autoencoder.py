@@ -172,6 +172,22 @@ class TestEffects:
         np.testing.assert_array_equal(a.fixed, b.fixed)
         assert np.abs(a.mixed - b.mixed).max() > 1e-3
 
+    def test_labels_do_not_need_images(self, name):
+        """Predictions are those of the whole pass, although no image is made for them."""
+        module = fitted(name).stack_.replica(0)
+        X, ids = torch.from_numpy(DATA.X[TEST] / 255).float(), torch.from_numpy(DATA.codes(fitted(name).levels_)[TEST])
+        whole, labels = module(X, ids), module(X, ids, images=False)
+        assert labels.reconstruction.mixed is None and whole.reconstruction.mixed is not None
+        assert torch.equal(labels.reconstruction.latent, whole.reconstruction.latent)
+        for field in ("fixed", "mixed", "cluster_logits"):
+            ours, theirs = getattr(whole, field), getattr(labels, field)
+            assert ours is theirs is None or torch.equal(ours, theirs)
+
+    def test_codes_alone(self, name):
+        rows = {(0, 0): TEST}
+        ours, theirs = fitted(name).latents(DATA, rows)[0, 0], fitted(name).reconstruct(DATA, rows)[0, 0].latent
+        np.testing.assert_array_equal(ours, theirs)
+
     def test_known_clusters_are_used(self):
         method, rows = fitted("armed"), {(0, 0): TEST}
         codes = DATA.codes(method.levels_)[TEST]

@@ -146,9 +146,10 @@ def there(paths):
 def parts(wildcards):
     """Each table's parts from every model of every study."""
     found = {**{table: parts_of(f"{table}.tsv") for table in TABLES}, "univariate": univariates()}
+    found["auroc_intervals"] = of_coded("auroc_intervals.tsv")
     for table in ("metrics", "cluster_metrics"):
         found[table] += there(f"results/parts/{study}/{model}/saliency_{table}.tsv" for study, model in looked_at())
-        found[table] += there(f"results/parts/{study}/{model}/latents_{table}.tsv" for study, model in coded())
+        found[table] += of_coded(f"latents_{table}.tsv")
     return found
 
 
@@ -170,7 +171,7 @@ def predicted(wildcards):
 
 
 def drawn(wildcards):
-    return parts_of("draws.parquet")
+    return parts_of("draws.parquet") + of_coded("latents_draws.parquet")
 
 
 def parts_of(file):

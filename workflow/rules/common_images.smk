@@ -62,10 +62,6 @@ def codes(wildcards):
     return there(f"results/latents/{s}/{model}.npz" for s, model in coded() if s == wildcards.study)
 
 
-def coded_predictions(wildcards):
-    """The predictions of studies whose AUROC has DeLong's interval."""
-    return there(f"results/predictions/{study}/{model}.parquet" for study, model in coded())
-
-
-def coded_data(wildcards):
-    return [f"results/data/{study}.npz" for study in dict.fromkeys(study for study, _ in coded())]
+def of_coded(file):
+    """A file of what is read off the networks of these."""
+    return there(f"results/parts/{study}/{model}/{file}" for study, model in coded())

@@ -61,6 +61,7 @@ rule latents:
     output:
         metrics="results/parts/{study}/{model}/latents_metrics.tsv",
         cluster_metrics="results/parts/{study}/{model}/latents_cluster_metrics.tsv",
+        draws="results/parts/{study}/{model}/latents_draws.parquet",
         latents="results/latents/{study}/{model}.npz",
     log:
         "results/logs/latents/{study}/{model}.log",
@@ -79,8 +80,39 @@ rule latents:
         method=method,
         source=source,
         shown=lambda wildcards: config["studies"][wildcards.study]["shown"],
+        draws=config["statistics"]["bootstrap"],
         code=lambda wildcards: code("armed.jobs.latents", method(wildcards)),
     message:
         "Reading what the codes of {wildcards.model} hold in {wildcards.study}."
     script:
         "../scripts/latents.py"
+
+
+rule auroc_intervals:
+    input:
+        data="results/data/{study}.npz",
+        predictions="results/predictions/{study}/{model}.parquet",
+    output:
+        "results/parts/{study}/{model}/auroc_intervals.tsv",
+    log:
+        "results/logs/auroc_intervals/{study}/{model}.log",
+    benchmark:
+        "results/timings/auroc_intervals/{study}/{model}.tsv"
+    wildcard_constraints:
+        study="|".join(registry.AUTOENCODED),
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=model_settings,
+        source=source,
+        draws=config["statistics"]["bootstrap"],
+        confidence=config["statistics"]["confidence"],
+        code=code("armed.jobs.auroc_intervals"),
+    message:
+        "Intervals of the AUROC of {wildcards.model} in {wildcards.study}, by DeLong and by cells."
+    script:
+        "../scripts/auroc_intervals.py"

@@ -2,7 +2,7 @@ rule collect:
     input:
         unpack(parts),
     output:
-        **{table: f"results/{table}.tsv" for table in [*TABLES, "univariate"]},
+        **{table: f"results/{table}.tsv" for table in [*TABLES, "univariate", "auroc_intervals"]},
     log:
         "results/logs/collect.log",
     benchmark:
@@ -49,6 +49,7 @@ rule summarise:
         metrics="results/metrics.tsv",
         cluster_metrics="results/cluster_metrics.tsv",
         importance="results/importance.tsv",
+        auroc_intervals="results/auroc_intervals.tsv",
         draws=drawn,
         published=workflow.source_path("../../config/published_results.csv"),
     output:

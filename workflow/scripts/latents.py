@@ -16,4 +16,5 @@ latents(
     Path(snakemake.input.inference) if snakemake.input.inference else None,
     {name: Path(path) for name, path in snakemake.output.items()},
     shown=snakemake.params.shown,
+    draws=snakemake.params.draws,
 )

@@ -7,7 +7,7 @@ import _job
 _job.start(snakemake)
 from armed.jobs.collect import summarise_all
 
-tables = ("metrics", "cluster_metrics", "importance")
+tables = ("metrics", "cluster_metrics", "importance", "auroc_intervals")
 summarise_all(
     snakemake.params.config,
     {name: Path(snakemake.input[name]) for name in tables},
