@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -9,13 +10,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
 from synthetic_results import small_config, write_results
 
 from armed import registry, results, tables
 from armed.findings import findings
 from armed.plotting import draw, style
 from armed.plotting.catalogue import figures
-from armed.report import absent_cells, build_report, fit_notes, write_tables
+from armed.report import _webp, absent_cells, build_report, fit_notes, write_tables
 
 RADIUS, INVERTED, CONFOUNDED = "spirals_radius", "spirals_inverted", "spirals_confounded"
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
@@ -306,6 +309,30 @@ class TestReport:
         kinds = re.findall(r'<img src="data:(image/[a-z+]+);base64,', page)
         assert len(kinds) == 2 and set(kinds) <= {"image/svg+xml", "image/webp"}
         assert Page(page).text.count("This figure was not drawn.") == 11
+
+    def test_small_marks_keep_their_colours_in_fewer_bytes(self, tmp_path):
+        colours = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A", "#6B3E00"]
+        figure = style.new_figure(3.0)
+        ax = figure.subplots()
+        ax.scatter(range(len(colours)), range(len(colours)), c=colours, s=20)
+        ax.set_title("A title, for the shades of grey that letters have")
+        _, png = style.save(figure, tmp_path / "marks")
+        small = _webp(png)
+        assert len(small) < 0.5 * png.stat().st_size
+        before, after = (np.asarray(Image.open(f).convert("RGB"), int) for f in (png, io.BytesIO(small)))
+        for colour in colours:
+            places = (before == np.array(to_rgb(colour)) * 255).all(-1)
+            assert places.sum() > 20
+            assert np.abs(after[places] - before[places]).max() <= 8, colour
+
+    def test_pictures_of_many_shades_are_lossy(self, tmp_path):
+        y, x, k = np.mgrid[:200, :300, :3]
+        shades = (128 + 100 * np.sin(x / (20 + 9 * k) + y / 30)).astype(np.uint8)
+        Image.fromarray(shades).save(tmp_path / "photo.png")
+        small = _webp(tmp_path / "photo.png")
+        assert len(small) < 0.5 * (tmp_path / "photo.png").stat().st_size
+        after = np.asarray(Image.open(io.BytesIO(small)).convert("RGB"), float)
+        assert np.corrcoef(shades.ravel(), after.ravel())[0, 1] > 0.99
 
     def test_names_are_escaped(self, page):
         assert "no variance &lt;p&gt;" in page and "no variance <p>" not in page

@@ -114,8 +114,8 @@ def _latent_readings(study: str, block: Mapping, is_stand_in: bool) -> str:
     cluster, group = _words(study)
     phenotype = "its true phenotype, which the generator of the stand-in knows" if is_stand_in else "its class"
     return (
-        f"How well multinomial logistic regression tells the {cluster} of a test image from its latents, cross-validated by "
-        f"cell, beside chance and beside what knowing the {group} alone would tell; and the share of the latents' variance "
-        f"that only the {cluster}, only the {group} and only the phenotype of a cell ({phenotype}) explain (adjusted R²); 0 or "
-        f"less: none. What they share is in the table. {_fits(block)} of one dataset."
+        f"How well multinomial logistic regression tells the {cluster} of a test image from its latents, fitted to those of "
+        f"the network's own training cells, beside chance and beside what knowing the {group} alone would tell; and the share "
+        f"of the latents' variance that only the {cluster}, only the {group} and only the phenotype of a cell ({phenotype}) "
+        f"explain (adjusted R²); 0 or less: none. What they share is in the table. {_fits(block)} of one dataset."
     )
