@@ -106,7 +106,7 @@ def claims_table(judged: pd.DataFrame, comparison: pd.DataFrame, study: str) -> 
             better, worse = (published.get((*side, known.metric), np.nan) for side in (known.better, known.worse))
             theirs = better - worse
         metric = row.statistic.partition(":")[0]
-        digits = decimals(metric, [row.estimate, theirs])
+        digits = decimals(metric, [row.estimate, row.ci_low, row.ci_high, theirs])
         lines.append(
             {
                 "Claim": known.says if known else row.claim,

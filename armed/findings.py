@@ -105,7 +105,7 @@ def _difference(row: NamedTuple) -> str:
     if pd.isna(row.estimate):
         return ""
     metric = row.statistic.partition(":")[0]
-    digits = tables.decimals(metric, [row.estimate])
+    digits = tables.decimals(metric, [row.estimate, row.ci_low, row.ci_high])
     return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, digits, signed=True)})"
 
 

@@ -21,6 +21,7 @@ _OF_SHARE = {"cluster": (style.VERMILLION, "s"), "group": (style.BLUE, "o"), "ph
 _KINDS = (WITHIN, BETWEEN)
 _DODGE = 0.24  # of a row's height
 _JITTER = 0.1
+_LOWEST = -0.5  # share that is shown: intervals of few fits can end far below 0
 _CHANCE = {"color": style.BLACK, "linestyle": (0, (4, 2)), "linewidth": 1.2}
 _BY_GROUP = {"color": style.GREY, "linestyle": (0, (1, 1.5)), "linewidth": 1.6}
 _DARK = "#444444"
@@ -148,6 +149,8 @@ def readings(
         probe.axvline(level, **line, zorder=1)
     probe.set_xlim(0, 1)
     shares.axvline(0, color="#aaaaaa", linewidth=1, zorder=1)
+    low, high = shares.get_xlim()
+    shares.set_xlim(max(low, _LOWEST), min(high, 1))
     probe.set_xlabel(f"Accuracy of the {cluster}")
     shares.set_xlabel("Share of variance that only it explains")
     style.name_rows(figure, [labels.model(m) for m in models])
