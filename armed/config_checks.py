@@ -17,7 +17,8 @@ from armed.config_rules import find_inconsistencies, show
 from armed.errors import did_you_mean
 
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "config.schema.yaml"
-OWN_FORM = "own_table"
+OWN_FORMS = {registry.OWN: "own_table", registry.OWN_IMAGES: "own_images"}
+"""Forms of the blocks of studies that the user declares, by what models list them as."""
 _VARIANT_NAME = "^[A-Za-z][A-Za-z0-9_]*$"
 _TYPES = {
     "integer": "a whole number",
@@ -41,7 +42,9 @@ _MEANT = {"gpu": "cuda"}  # by spelling, the nearest device would be the cpu
 def find_problems(config: dict) -> list[str]:
     """One sentence for each problem of a merged configuration, which is changed: wrong values are taken out."""
     config.update(own_studies.complete(config))
-    rules = schema(tuple(own_studies.names(config)))
+    own = own_studies.names(config)
+    images = {name for name in own if own_studies.listed(config, name) == registry.OWN_IMAGES}
+    rules = schema(tuple(n for n in own if n not in images), tuple(n for n in own if n in images))
     errors = sorted(_Validator(rules).iter_errors(config), key=lambda e: _dotted(e.absolute_path))
     sentences = [sentence for error in errors for sentence in _explain(error)]
     # From the end of each list, so that the positions of the entries before it stay right.
@@ -58,31 +61,35 @@ def parse_yaml(text: str) -> object:
 
 
 @functools.cache
-def schema(own: tuple[str, ...] = ()) -> dict:
+def schema(own: tuple[str, ...] = (), images: tuple[str, ...] = ()) -> dict:
     """The JSON schema of a merged configuration, with the registry's ids filled in (do not change it).
 
-    `own` names the studies that the configuration declares.
+    `own` and `images` name the studies that the configuration declares: of tables, and of images.
     """
     raw = parse_yaml(SCHEMA.read_text(encoding="utf-8"))
-    return _complete(raw, raw["x-forms"], own)
+    of_user = dict.fromkeys(own, registry.OWN) | dict.fromkeys(images, registry.OWN_IMAGES)
+    return _complete(raw, raw["x-forms"], of_user)
 
 
-def _complete(node: object, forms: Mapping, own: tuple[str, ...]) -> object:
+def _complete(node: object, forms: Mapping, own: Mapping[str, str]) -> object:
     """Replace the ``x-`` words that the head of the schema file explains, and require every listed key."""
     if isinstance(node, list):
         return [_complete(item, forms, own) for item in node]
     if not isinstance(node, dict):
         return node
     if "x-form" in node:
-        return _of_study(_complete(forms[node["x-form"]], forms, own), registry.OWN)
+        listed = next(kind for kind, form in OWN_FORMS.items() if form == node["x-form"])
+        return _of_study(_complete(forms[node["x-form"]], forms, own), listed)
     done = {key: _complete(value, forms, own) for key, value in node.items() if not key.startswith("x-")}
     if "x-enum" in node:
         tuned = [m.id for m in registry.MODELS.values() if m.tunable]
         studies = [*registry.BUILT_IN, *own]
         done["enum"] = list({"studies": studies, "models": registry.MODELS, "tuned": tuned}[node["x-enum"]])
     if "x-studies" in node:
-        forms_of = {id: registry.STUDIES[id].form for id in registry.BUILT_IN} | dict.fromkeys(own, OWN_FORM)
-        done["properties"] = {id: _of_study(_complete(forms[form], forms, own), id) for id, form in forms_of.items()}
+        listed = {id: (id, registry.STUDIES[id].form) for id in registry.BUILT_IN}
+        listed |= {name: (kind, OWN_FORMS[kind]) for name, kind in own.items()}
+        blocks = {id: (kind, _complete(forms[form], forms, own)) for id, (kind, form) in listed.items()}
+        done["properties"] = {id: _of_study(block, kind) for id, (kind, block) in blocks.items()}
     if "x-variants" in node:
         settings = _complete(node["x-variants"], forms, own)
         done["properties"] = {model: _variants_of(block) for model, block in settings.items()}
@@ -94,9 +101,8 @@ def _complete(node: object, forms: Mapping, own: tuple[str, ...]) -> object:
     return done
 
 
-def _of_study(block: dict, study: str) -> dict:
+def _of_study(block: dict, listed: str) -> dict:
     """The rules of a study (which are changed), with blocks for the models that list it alone."""
-    listed = study if study in registry.BUILT_IN else registry.OWN
     models = [m.id for m in registry.MODELS.values() if listed in m.studies]
     rules = block["properties"]
     for rule in (rules["settings"], rules["variants"], rules["tuning"]["properties"]["space"]):

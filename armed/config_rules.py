@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from armed import registry, tuning_config
+from armed import own_studies, registry, tuning_config
 from armed.errors import did_you_mean
 
 
@@ -57,7 +57,7 @@ def find_inconsistencies(config: dict, complete: bool) -> list[str]:
             ask(rule, study)
         for model in tuning_config.searched(config, study):
             ask(tuning_config.find_space_problems, study, model)
-        for model in block.get("settings", {}):
+        for model in [m for m in block.get("settings", {}) if m in config["run"].get("models", ())]:
             for rule in (_slopes, _adversary, _meta_learning):
                 ask_variants(rule, study, model, block.get("variants", {}).get(model, ()))
     return found
@@ -116,14 +116,18 @@ def _data(config: dict, study: str) -> Iterator[str]:
     if study in registry.SPIRALS:
         yield from _spirals(config, study)
     elif study not in registry.BUILT_IN:
-        yield from _own_table(config, study)
+        yield from _own_file(config, study)
+        if own_studies.listed(config, study) == registry.OWN:
+            yield from _own_columns(config, study)
 
 
-def _own_table(config: dict, study: str) -> Iterator[str]:
+def _own_file(config: dict, study: str) -> Iterator[str]:
     data, where = config["studies"][study]["data"], f"studies.{study}.data"
     for key in ("label", "cluster"):
         if data[key] is None:
             yield f"{where}.{key} is null, but the name of a column of the table was expected."
+    if data["kind"] != "binary" and data["positive"] is not None:
+        yield f"{where}.positive is {show(data['positive'])}, but null was expected for {data['kind']} labels."
     path = Path(data["path"])
     if not path.is_file():
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
@@ -131,14 +135,16 @@ def _own_table(config: dict, study: str) -> Iterator[str]:
             f"{where}.path is '{path}', but a file was expected; there is none of that name, seen from the folder that "
             f"Snakemake works in.{near}"
         )
+
+
+def _own_columns(config: dict, study: str) -> Iterator[str]:
+    data, where = config["studies"][study]["data"], f"studies.{study}.data"
     roles = {key: data[key] for key in ("label", "cluster", "subject") if data[key] is not None}
     for key, column in roles.items():
         if column in (data["features"] or []) and key != "subject":
             yield f"{where}.features lists '{column}', but no feature was expected that is the {key}."
         if column in data["drop"]:
             yield f"{where}.drop lists '{column}', but it is the {key}."
-    if data["kind"] != "binary" and data["positive"] is not None:
-        yield f"{where}.positive is {show(data['positive'])}, but null was expected for {data['kind']} labels."
 
 
 def _spirals(config: dict, study: str) -> Iterator[str]:
@@ -230,7 +236,7 @@ def _images(config: dict, study: str) -> Iterator[str]:
     n_filters = len(block["network"]["filters"])
     for model, given in block["settings"].items():
         filters = given.get("adversary_filters")
-        if filters is not None and len(filters) != n_filters:
+        if model in config["run"]["models"] and filters is not None and len(filters) != n_filters:
             yield (
                 f"{where}.settings.{model}.adversary_filters has {len(filters)} numbers, but {n_filters} were expected: one "
                 "for each convolution of the network."
@@ -284,14 +290,10 @@ def _kind(config: dict, study: str) -> str:
     return registry.STUDIES[study].kind if study in registry.BUILT_IN else config["studies"][study]["data"]["kind"]
 
 
-def _listed(study: str) -> str:
-    """How models list a study."""
-    return study if study in registry.BUILT_IN else registry.OWN
-
-
 def _applies(config: dict, model: str, study: str) -> bool:
     entry = registry.MODELS[model]
     try:
-        return _listed(study) in entry.studies and _kind(config, study) in entry.kinds
+        listed = study if study in registry.BUILT_IN else own_studies.listed(config, study)
+        return listed in entry.studies and _kind(config, study) in entry.kinds
     except KeyError:  # the study's own block is wrong, and told
         return True

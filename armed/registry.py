@@ -6,117 +6,22 @@ Wildcards of the workflow, enums of the config schema, targets, contract tests a
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 
+from armed.entries import Model, Study
 from armed.errors import UnknownNameError, did_you_mean
 
 SPIRALS = ("spirals_radius", "spirals_inverted", "spirals_confounded")
 CLINICAL = ("mci_conversion", "mci_probes", "heart")
 OWN = "own"
-"""Stands for every study that the user's configuration declares (`declare`)."""
+OWN_IMAGES = "own_images"
+"""Stand for every study of a table, or of images, that the user's configuration declares (`declare`)."""
 DENSE = (*SPIRALS, *CLINICAL, OWN)
 IMAGES = ("ad_diagnosis",)
 """Studies on images whose network is a convolutional classifier."""
 AUTOENCODED = ("live_cell",)
 """Studies on images whose network is an autoencoder with a classifier on its codes."""
-CLASSIFIED = (*DENSE, *IMAGES)
+CLASSIFIED = (*DENSE, *IMAGES, OWN_IMAGES)
 ALL = (*CLASSIFIED, *AUTOENCODED)
-LABELS = ("binary", "multiclass", "continuous")
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study of the benchmark.
-
-    Parameters
-    ----------
-    id, label : str
-        Name in files and name for readers.
-    source : {"simulated", "stand-in", "open", "restricted", "own"}
-        What data it is, as told in every table.
-    data : str
-        Import path of the function that makes its data: config block, study, seeds and raw files in, `StudyData` out. The name
-        of its module is the form of the study's block in the configuration.
-    partitions : tuple of str
-        Partitions its predictions are scored on.
-    metrics : tuple of str
-        Metrics reported; the first is the headline one.
-    data_variants : tuple of str
-        Variants of the study that differ in their data or in which rows stop training early (every model is fitted to each, at
-        its main settings).
-    kind : {"binary", "multiclass", "continuous"}
-        What its labels are.
-    preparation : tuple of str
-        What is done to features inside each fold (`armed.data.preparation`).
-    threshold : {"constant", "train", "validation"}
-        Probability from which a sample is called positive: 0.5, or the Youden point of each fit's predictions for its training
-        or its validation rows.
-    raw : {"", "adnimerge", "heart", "own", "volumes", "movies"}
-        Which raw files its data are made from; none for simulations.
-    """
-
-    id: str
-    label: str
-    source: str
-    data: str
-    partitions: tuple[str, ...]
-    metrics: tuple[str, ...]
-    data_variants: tuple[str, ...] = ("main",)
-    kind: str = "binary"
-    preparation: tuple[str, ...] = ()
-    threshold: str = "constant"
-    raw: str = ""
-
-    @property
-    def form(self) -> str:
-        """Form of its block in the configuration."""
-        return self.data.partition(":")[0].rpartition(".")[2]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A method that can be run in the benchmark.
-
-    Parameters
-    ----------
-    id, label : str
-        Name in files and name for readers.
-    method : str
-        Import path of its class, ``"module:Class"``.
-    studies : tuple of str
-        Studies it applies to.
-    engine : {"stack", "statsmodels"}
-        Trained in replica stacks, or one fit after another.
-    uses_clusters_in_training, uses_clusters_at_prediction : bool
-        Whether cluster membership enters the loss, and the prediction.
-    infers_clusters : bool
-        Whether its own prediction for unseen clusters uses a Z inferred from X.
-    random_effects : bool
-        Whether it has random effects, so that fixed and mixed predictions differ.
-    adversary : bool
-        Whether it trains an adversary.
-    weights_from : str or None
-        Another model whose trained weights it uses (no fit of its own).
-    tunable : tuple of str
-        Hyperparameters that a search may vary: settings that are one number and may differ between the replicas of a stack.
-    kinds : tuple of str
-        Kinds of labels it can predict.
-    """
-
-    id: str
-    label: str
-    method: str
-    studies: tuple[str, ...] = ALL
-    engine: str = "stack"
-    uses_clusters_in_training: bool = True
-    uses_clusters_at_prediction: bool = False
-    infers_clusters: bool = False
-    random_effects: bool = False
-    adversary: bool = False
-    weights_from: str | None = None
-    tunable: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = LABELS
-
 
 _BINARY = ("accuracy", "auroc", "auprc", "balanced_accuracy", "brier", "within_cluster_auroc")
 _CLINICAL = (
@@ -227,6 +132,7 @@ MODELS: dict[str, Model] = {
             "conventional",
             "Conventional",
             "baselines.conventional:Conventional",
+            studies=ALL,
             uses_clusters_in_training=False,
             tunable=("learning_rate",),
         ),
@@ -243,7 +149,7 @@ MODELS: dict[str, Model] = {
             "cluster_input_plus",
             "Cluster input+",
             "baselines.cluster_input_plus:ClusterInputPlus",
-            studies=IMAGES,
+            studies=(*IMAGES, OWN_IMAGES),
             uses_clusters_at_prediction=True,
             infers_clusters=True,
             tunable=("learning_rate",),
@@ -259,6 +165,7 @@ MODELS: dict[str, Model] = {
             "domain_adversarial",
             "Domain adversarial",
             "baselines.domain_adversarial:DomainAdversarial",
+            studies=ALL,
             adversary=True,
             tunable=("learning_rate", "lambda_g"),
         ),
@@ -306,6 +213,7 @@ MODELS: dict[str, Model] = {
             "armed",
             "ARMED",
             "armed.methods:ARMED",
+            studies=ALL,
             uses_clusters_at_prediction=True,
             infers_clusters=True,
             random_effects=True,
@@ -316,6 +224,7 @@ MODELS: dict[str, Model] = {
             "armed_no_adversary",
             "ARMED without adversary",
             "armed.methods:ARMED",
+            studies=ALL,
             uses_clusters_at_prediction=True,
             infers_clusters=True,
             random_effects=True,
@@ -325,6 +234,7 @@ MODELS: dict[str, Model] = {
             "armed_randomized_z",
             "ARMED, randomised Z",
             "armed.methods:RandomizedZ",
+            studies=ALL,
             uses_clusters_at_prediction=True,
             random_effects=True,
             adversary=True,
@@ -361,7 +271,14 @@ def models_for(study_id: str) -> list[str]:
 def applies(model_id: str, study_id: str) -> bool:
     """Whether a model can be run in a study: it lists the study, and can predict its kind of labels."""
     entry, of = model(model_id), study(study_id)
-    return (study_id if study_id in BUILT_IN else OWN) in entry.studies and of.kind in entry.kinds
+    return listed(study_id) in entry.studies and of.kind in entry.kinds
+
+
+def listed(study_id: str) -> str:
+    """What models list a study as: its id, or what stands for studies of the user's."""
+    if study_id in BUILT_IN:
+        return study_id
+    return OWN_IMAGES if study(study_id).raw == OWN_IMAGES else OWN
 
 
 def declare(entry: Study) -> None:

@@ -34,12 +34,13 @@ SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "f
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
-    "registry": {"errors"},
+    "entries": set(),
+    "registry": {"entries", "errors"},
     "labels": {"errors", "registry"},
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
     "own_studies": {"errors", "registry"},
-    "config_rules": {"errors", "registry", "tuning_config"},
+    "config_rules": {"errors", "registry", "own_studies", "tuning_config"},
     "config_checks": {"errors", "registry", "own_studies", "config_rules"},
     "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config"},
     "reproducibility": {"errors"},
@@ -340,7 +341,8 @@ class TestKeyReference:
                 yield ".".join(path)
 
         config = configuration.load(ROOT / "config" / "config.yaml")
-        config["studies"]["own"] = config.pop("own_study")  # defaults of a study
+        for kind in ("own_study", "own_images"):  # defaults of studies
+            config["studies"][kind] = config.pop(kind)
         return set(walk(config, []))
 
     @staticmethod
@@ -365,7 +367,7 @@ class TestKeyReference:
 
     def test_every_key_has_a_description(self):
         for key in sorted(self.keys()):
-            rules = [config_checks.schema(("own",))]
+            rules = [config_checks.schema(("own_study",), ("own_images",))]
             for name in key.split("."):
                 blocks = [
                     dict.fromkeys([name], *r["patternProperties"].values())
@@ -378,7 +380,7 @@ class TestKeyReference:
 
     def test_blocks_of_the_config_are_all_in_the_schema(self):
         """The other way round: no key of the schema without a default."""
-        studies = config_checks.schema(("own",))["properties"]["studies"]["properties"].values()
+        studies = config_checks.schema(("own_study",), ("own_images",))["properties"]["studies"]["properties"].values()
 
         def walk(rule, path):
             if rule.get("properties") and not (len(path) == 4 and path[:2] == ["tuning", "space"]):

@@ -126,6 +126,7 @@ class TestCodeRuns:
         monkeypatch.chdir(tmp_path)
         for block in blocks(path, "yaml"):
             for table in re.findall(r"path: (\S+\.csv)", block.text):  # of the reader's own
+                (tmp_path / table).parent.mkdir(exist_ok=True)
                 (tmp_path / table).touch()
             overlay = tmp_path / "overlay.yaml"
             overlay.write_text(block.text, encoding="utf-8")
@@ -162,7 +163,7 @@ class TestNames:
 
     def test_config_keys(self, path):
         config = configuration.load(DEFAULT)
-        config["studies"]["own"] = config["own_study"]
+        config["studies"] |= {"own": config["own_study"], "own_images": config["own_images"]}
         keys = [key for s in spans(path) for key in expanded(s)]
         keys = [k for k in keys if re.fullmatch(rf"({'|'.join(config)})(\.[\w*]+)+(?<!\.parquet)", k)]
         assert not [k for k in keys if not self.is_key(k.split("."), config)]

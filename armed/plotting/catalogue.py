@@ -82,6 +82,8 @@ def _of_tables(study: str, block: Mapping, config: Mapping) -> list[tuple[str, s
         return wanted + autoencoder_captions.wanted(study, block, with_effects=with_effects, is_stand_in=is_stand_in)
     if block.get("saliency"):
         return wanted + _of_images(study, block, config)
+    if entry.raw == registry.OWN_IMAGES:
+        return wanted
     wanted.append(("top_features", _top_features(study, block, config)))
     if "site_probes" in entry.preparation:
         wanted.append(("probe_ranks", _probe_ranks(block)))

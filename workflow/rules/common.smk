@@ -48,7 +48,7 @@ def raw(wildcards):
         return f"results/frames/{wildcards.study}"
     if kind == "adnimerge" and (datasets := configuration.datasets(config, wildcards.study)):
         return [f"results/raw/adnimerge/{dataset}/ADNIMERGE.csv" for dataset in datasets]
-    if kind in ("adnimerge", "own"):
+    if kind in ("adnimerge", registry.OWN, registry.OWN_IMAGES):
         return config["studies"][wildcards.study]["data"]["path"]
     return f"results/raw/{kind}.json" if kind else []
 
