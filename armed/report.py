@@ -356,7 +356,7 @@ def _webp(png: Path) -> bytes:
     # Colours as far apart as can be: those of small marks are kept, which the mean over all pixels would not tell.
     few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).convert("RGB")
     # Less effort than most: half of the time for a twentieth more bytes.
-    candidates = [_encoded(picture, quality=80, method=4)]
+    candidates = [_encoded(picture, quality=75, method=4)]
     if np.sqrt(np.square(np.subtract(few, picture, dtype=np.float32)).mean()) > CHANGE:
         few = picture.quantize(ALMOST_ALL, dither=Image.Dither.NONE).convert("RGB")
     candidates.append(_encoded(few, lossless=True, quality=50, method=1))

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from armed.plotting import style
 
@@ -18,6 +19,7 @@ WIDTH = 8.4  # inches
 ABOVE, BELOW = 0.78, 0.98  # inches, for the title, and for colour bars and legend
 GAP = 0.035  # inches between panels
 _PERCENTILE = 99.5  # of the pixels, where colours end
+_TICKS = 5  # of a colour bar, at most
 _MAPS, _DIFFERENCES = "inferno", "RdBu_r"
 
 
@@ -76,4 +78,5 @@ def bar(page: Page, left: float, width: float, scale: Scale, name: str) -> None:
     ax = page.place(left, page.height - ABOVE - BELOW + 0.12, width, 0.11)
     drawn = page.figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=ax, orientation="horizontal")
     drawn.outline.set_visible(False)
+    drawn.locator = MaxNLocator(_TICKS)
     drawn.set_label(name, fontsize=9)
