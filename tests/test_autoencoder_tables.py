@@ -143,7 +143,9 @@ class TestReport:
     def test_what_latents_hold_stands_there_once(self, page):
         assert page.text.count("What latents hold") == 1 and "Results: accuracy of a linear probe" not in page.text
         assert sum(row[:1] == ["The PDX alone"] for row in page.rows) == 2  # seen and unseen
-        assert "Intervals of the AUROC" in page.text and "Neither tells how much further dates would differ" in page.text
+        assert (
+            "Intervals of the AUROC" in page.text and "Neither tells how much further dates would differ" in page.text
+        )
 
     def test_chance_levels_are_no_remarks_on_fits(self, page):
         assert "Remarks on fits" not in page.text
