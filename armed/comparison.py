@@ -13,6 +13,7 @@ import pandas as pd
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
 from armed.intervals import Values
+from armed.metrics import limits
 from armed.schemas import table
 from armed.statistics import GROUP, RESAMPLED, Settings, cluster_sums, draw_key, draw_values, estimate
 
@@ -58,7 +59,8 @@ def compare(
     published : pandas.DataFrame
         As `read_published` gives it.
     settings : Settings, optional
-        Its `tolerance` is the half-width of published numbers printed without an interval.
+        Its `tolerance` is the half-width of published numbers printed without an interval; of metrics without an upper end
+        (mse, indices of latents) it is a share of the number.
     other_data : collection of str
         Studies whose published numbers are of other data than ours (drawn anew, or drawn differently): like
         those of stand-ins they are shown, but ``not comparable``.
@@ -78,7 +80,8 @@ def compare(
     theirs = theirs.rename(columns={"mean": "published"})
     joined = ours.merge(theirs, on=_JOIN, how="inner")
     half = (joined["published_ci_high"] - joined["published_ci_low"]) / 2
-    joined["tolerance"] = half.fillna(settings.tolerance).astype(float)
+    unit = np.where(joined["metric"].map(lambda name: limits(name)[1]) < np.inf, 1.0, joined["published"].abs())
+    joined["tolerance"] = half.fillna(pd.Series(settings.tolerance * unit, joined.index)).astype(float)
     joined["delta"] = joined["mean"] - joined["published"]
     inside = (joined["published"] >= joined["ci_low"] - joined["tolerance"]) & (
         joined["published"] <= joined["ci_high"] + joined["tolerance"]

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from armed.convolutional import as_inputs
 from armed.layers.random_effects import RandomEffect, RandomIntercept, RandomScaleBias
 from armed.losses import Objective, cross_entropy
 from armed.models.mixed_effects import MixedOutput
 from armed.optimisers import Adam
 from armed.stack import Pool, Stack
+
+# Images by which the statistics of batch normalisation are settled at once; without gradients, so more than in training fit.
+_SETTLED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,14 @@ class ReconstructionProgram(Program):
         own = {"label_weight": self.label_weight, "recognition_weight": self.recognition_weight}
         return super().tunable(module) | own
 
+    def finish(self, state):
+        """Batch normalisation gets the statistics of the training images under the weights that are kept.
+
+        Those that ran along are of weights a few batches old. An adversary moves the activations so fast that images made with
+        them can be ten times as far off as in training.
+        """
+        settle_norms(state, self)
+
     def loss(self, out, X, y, codes, hyper):
         made = out.reconstruction
         loss = squared_error(made.mixed, X) + hyper["label_weight"] * self.objective.supervised(out.mixed, y, hyper)
@@ -219,3 +231,31 @@ class ReconstructionProgram(Program):
 def squared_error(images: Tensor, X: Tensor) -> Tensor:
     """Mean squared error of images over all pixels; scalar."""
     return (images - X).square().mean()
+
+
+def settle_norms(state: State, program: Program) -> None:
+    """Replace running statistics of batch normalisation by their mean over all training batches, weights as they are.
+
+    As "precise" batch normalisation (Wu and Johnson, arXiv 2105.07576). Random effects are at their posterior means, as in
+    evaluation.
+    """
+    stack, pool, codes = state.stack, state.pool, state.pool.codes.cpu().numpy()
+    norms = [m for m in stack.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for name, buffer in stack.buffers.items():
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            buffer.zero_()
+    stack.module.train()
+    for norm in norms:
+        norm.momentum = None  # of all batches alike
+    try:
+        for r, (seed, rows) in enumerate(zip(state.seeds, state.rows, strict=True)):
+            params, buffers = ({k: t[r] for k, t in part.items()} for part in (stack.main.detached(), stack.buffers))
+            means = torch.zeros(getattr(stack.module, "n_noise", 0), device=stack.device)
+            for ids in program.batches(np.random.default_rng([seed, 0]), rows, codes, _SETTLED_AT_ONCE):
+                ids = torch.from_numpy(ids).to(stack.device)
+                with torch.no_grad():
+                    stack.call_training(params, buffers, as_inputs(pool.X[ids]), pool.codes[ids], means, means[:0])
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

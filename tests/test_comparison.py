@@ -28,6 +28,13 @@ def summary_row(low, high, **names):
     return frame.assign(ci_low=low, ci_high=high)
 
 
+def test_the_tolerance_of_errors_is_a_share_of_them():
+    """0.02 would take any mean squared error for another."""
+    mse = {"metric": "mse", "mean": 0.0019, "ci_low": np.nan, "ci_high": np.nan}
+    found = compare(summary_row(0.0018, 0.0020).assign(metric="mse"), published(**mse))
+    assert found["tolerance"].item() == pytest.approx(0.02 * 0.0019)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "theirs", "verdict"),
     [

@@ -182,10 +182,10 @@ def _points(ax: Axes, values: pd.Series, y: float, colour: str, face: str) -> No
 
 
 def _reach(ax: Axes) -> None:
-    """The same on both sides of 1."""
+    """The same on both sides of 1, but from 0 at least: a ratio of distances is never below."""
     low, high = ax.get_xlim()
     reach = max(0.05, 1 - low, high - 1)
-    ax.set_xlim(1 - reach, 1 + reach)
+    ax.set_xlim(max(0, 1 - reach), 1 + reach)
 
 
 def _mark(ax: Axes, row: pd.Series, y: float, colour: str, marker: str) -> None:

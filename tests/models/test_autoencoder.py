@@ -139,6 +139,22 @@ class TestTraining:
         predicted = method.predict(DATA, {(0, 0): TEST}).mixed > 0
         assert (predicted == DATA.y[TEST]).mean() > 0.8
 
+    def test_running_statistics_are_those_of_the_kept_weights(self, name):
+        """In evaluation mode the training images are normalised as a pass over all of them in training mode does it."""
+        method = fitted(name)
+        module = method.stack_.replica(0)
+        rows = SPLITS.folds[0].train
+        X = torch.from_numpy(DATA.X[rows] / 255).float()
+        block = module.net.encoder[0]
+        with torch.no_grad():
+            found = block.conv(X)
+        expected = found.mean((0, 2, 3))
+        spread = found.std((0, 2, 3))
+        # Batches overlap where the last is filled up, so not to the last digit.
+        assert ((block.norm.running_mean - expected).abs() < 0.05 * spread + 1e-6).all()
+        torch.testing.assert_close(block.norm.running_var, found.var((0, 2, 3)), rtol=0.1, atol=1e-6)
+        assert block.norm.momentum == pytest.approx(0.2)
+
     def test_the_recogniser_is_trained_with_the_network(self):
         method = fitted("armed")
         assert isinstance(method.program(), ReconstructionProgram)
