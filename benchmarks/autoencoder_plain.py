@@ -3,8 +3,8 @@ compression"): what the library's engine is compared with.
 
 `torch.nn` modules with channels first, all in float32, one operation after another. The decoder's convolutions are
 `torch.nn.functional.conv_transpose2d` with the encoder's weights, instance normalisation is its formula. Adversary, recogniser
-and posteriors of random effects are the library's modules, which are plain torch. Updates are those of `docs/method.md`, so that
-the same batches give the same model.
+and posteriors of random effects are the library's modules, which are plain torch. Updates are those of `docs/method.md`, so
+that the same batches give the same model.
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ class ImageSize:
         Clusters, and samples of the pool that batches are gathered from.
     steps, steps_on_gpu, repeats : int
         Training steps that are timed at a time, and how often.
+    warm_up : int
+        Steps that the library takes before. The plain loop, where one step is timed, takes one.
+    profiled : bool
+        Whether a further step is profiled.
     """
 
     pixels: int
@@ -57,6 +61,8 @@ class ImageSize:
     steps: int = 12
     steps_on_gpu: int = 20
     repeats: int = 3
+    warm_up: int = 3
+    profiled: bool = True
 
 
 SIZES = {
@@ -92,6 +98,8 @@ SIZES = {
             n_images=96,
             steps=1,
             repeats=1,
+            warm_up=1,
+            profiled=False,
         ),
         "tiny": ImageSize(
             pixels=16,
@@ -146,7 +154,7 @@ class ImageCase:
 
     @property
     def profiled(self) -> bool:
-        return self.method in PROFILED
+        return self.scale.profiled and self.method in PROFILED
 
     @property
     def name(self) -> str:

@@ -21,8 +21,6 @@ from benchmarks import autoencoder_plain, image_plain, image_profile, image_work
 from benchmarks.image_cases import ImageCase
 from benchmarks.measure import peak_mb
 
-WARM_UP_STEPS = 3
-
 
 class Repeat(NamedTuple):
     """Wall seconds for an image, of whole steps and of gathering and converting its batch alone; memory so far in MB."""
@@ -104,7 +102,7 @@ class Engine(Session):
         super().__init__(case)
         self.program = self.method.program()
         whole, start = self.program.batches, self.program.start
-        self.steps = WARM_UP_STEPS
+        self.steps = case.scale.warm_up
 
         def started(state: State) -> None:
             self.state = state
@@ -173,7 +171,7 @@ class Plain(Session):
         self.step = plain_step(case, self.method, model, self.data.y)
         self.drawn = 0
         # Where a step takes seconds one is enough: memory is handed out anew in each.
-        self.train(self.draw(1 if case.steps == 1 else WARM_UP_STEPS))
+        self.train(self.draw(1 if case.steps == 1 else case.scale.warm_up))
 
     def draw(self, steps: int) -> Tensor:
         self.drawn += 1
