@@ -50,6 +50,8 @@ class ImageSize:
         Steps that the library takes before. The plain loop, where one step is timed, takes one.
     profiled : bool
         Whether a further step is profiled.
+    alone : bool
+        Whether a case's process ends before the next begins, as memory would not hold all of a block.
     """
 
     pixels: int
@@ -63,6 +65,7 @@ class ImageSize:
     repeats: int = 3
     warm_up: int = 3
     profiled: bool = True
+    alone: bool = False
 
 
 SIZES = {
@@ -100,6 +103,7 @@ SIZES = {
             repeats=1,
             warm_up=1,
             profiled=False,
+            alone=True,
         ),
         "tiny": ImageSize(
             pixels=16,

@@ -43,12 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(block: Sequence[ImageCase], repeats: int | None, bar: tqdm) -> list[ImageWorker]:
     """Measure the cases of a block, repeats taken in turn; workers come back closed."""
+    scale = block[0].scale
+    groups = [[case] for case in block] if scale.alone else [block]
+    return [w for group in groups for w in _measured(group, repeats or scale.repeats, bar)]
+
+
+def _measured(cases: Sequence[ImageCase], repeats: int, bar: tqdm) -> list[ImageWorker]:
     workers = []
     try:
-        for case in block:
+        for case in cases:
             workers.append(ImageWorker(case))
             workers[-1].warm_up()  # one after another: they would share the processor
-        for _ in range(repeats or block[0].scale.repeats):
+        for _ in range(repeats):
             for worker in workers:
                 worker.measure()
         for worker in workers:
