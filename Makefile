@@ -33,7 +33,7 @@ paper: setup  ## the paper's full scale, in paper/
 benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv and figures; the machine should be idle
 	$(BIN)/python -m benchmarks --output results
 
-benchmark-images: setup  ## images per second in training, default and paper size: results/benchmark_images.tsv; likewise
+benchmark-images: setup  ## images per second in training, both image studies, default and paper size: results/benchmark_images_STUDY.tsv; likewise
 	$(BIN)/python -m benchmarks.images --output results
 
 test: setup lint

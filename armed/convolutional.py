@@ -41,9 +41,10 @@ def as_inputs(X: Tensor) -> Tensor:
 def one_by_one(function: Callable, args: tuple) -> object:
     """As `torch.func.vmap` over the first axis, but called for one entry after another."""
     n = next(len(t) for t in _tensors(args))
+    if n == 1:  # without indexing, whose gradient would be copied into zeros
+        alone = function(*tree_map(lambda t: t.squeeze(0) if isinstance(t, Tensor) else t, args))
+        return tree_map(lambda t: t.unsqueeze(0), alone)
     outputs = [function(*tree_map(lambda t, i=i: t[i] if isinstance(t, Tensor) else t, args)) for i in range(n)]
-    if n == 1:
-        return tree_map(lambda t: t.unsqueeze(0), outputs[0])
     return tree_map(lambda *each: torch.stack(each), *outputs)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from armed import labels
 from armed.plotting import style
-from benchmarks.image_cases import ENGINES, METHODS
+from benchmarks.image_cases import ENGINES, METHODS, SIZES
 
 NAMES = {
     ("plain", "float32"): "plain PyTorch loop, float32",
@@ -17,21 +17,27 @@ NAMES = {
     ("library", "mixed"): "this library, bfloat16 where it can",
 }
 COLOURS = dict(zip(ENGINES, (style.BLACK, style.SKY, style.VERMILLION), strict=True))
-SIZES = {"default": "96 px, quarter width", "paper": "192 px, full width (the paper's)", "tiny": "tiny, to test"}
+TITLES = {
+    "ad_diagnosis": "Speed of training on images: diagnosis of Alzheimer's dementia",
+    "live_cell": "Speed of training on images: autoencoder-classifiers of live cells",
+}
+WIDTHS = {"default": "quarter width", "paper": "full width (the paper's)", "tiny": "tiny, to test"}
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
 @style.styled
-def speed(table: pd.DataFrame) -> Figure:
+def speed(study: str, table: pd.DataFrame) -> Figure:
     """Draw images per second in training, a panel for each size and device; beside the marks, times the plain loop.
 
     Parameters
     ----------
+    study : str
+        One of `benchmarks.image_cases.STUDIES`.
     table : pandas.DataFrame
-        Table `benchmark_images`.
+        Its table `benchmark_images`.
     """
     panels = list(table[["size", "device"]].drop_duplicates().itertuples(index=False, name=None))
-    methods = [m for m in METHODS if m in set(table["method"])]
+    methods = [m for m in METHODS[study] if m in set(table["method"])]
     figure = style.new_figure(1.5 + 0.36 * len(methods) * -(-len(panels) // 2) + 0.6)
     columns = min(2, len(panels))
     axes = figure.subplots(-(-len(panels) // columns), columns, sharey=True, squeeze=False).flat
@@ -39,14 +45,15 @@ def speed(table: pd.DataFrame) -> Figure:
         _panel(ax, table[(table["size"] == size) & (table["device"] == device)], methods)
         threads = table.loc[table["device"] == device, "threads"].iloc[0]
         where = f"{threads} threads" if device == "cpu" else "one"
-        ax.set_title(f"{SIZES[size]}\n{DEVICES[device]}, {where}", loc="left")
+        pixels = SIZES[study][size].pixels
+        ax.set_title(f"{pixels} px, {WIDTHS[size]}\n{DEVICES[device]}, {where}", loc="left")
     for ax in list(axes)[len(panels) :]:
         ax.set_axis_off()
     handles = [figure.axes[0].plot([], [], "o", color=COLOURS[e], markersize=5)[0] for e in ENGINES]
     figure.legend(handles, [NAMES[e] for e in ENGINES], loc="outside lower center", ncols=3)
     style.add_title(
         figure,
-        "Speed of training on images",
+        TITLES[study],
         "Images per second in training steps; median and range of repeats taken in turn.\n"
         "Numbers: times as fast as the plain loop of the same network in the same run.",
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from armed.convolutional import as_inputs
 from armed.engines import epoch_runner
@@ -16,11 +16,10 @@ from armed.epochs import Draws, draw_epoch
 from armed.losses import class_weights
 from armed.programs import State
 from armed.reproducibility import derive_seed
-from benchmarks import image_plain, image_profile, image_workload
+from armed.stack_method import StackMethod
+from benchmarks import autoencoder_plain, image_plain, image_profile, image_workload
 from benchmarks.image_cases import ImageCase
 from benchmarks.measure import peak_mb
-
-WARM_UP_STEPS = 3
 
 
 class Repeat(NamedTuple):
@@ -103,7 +102,7 @@ class Engine(Session):
         super().__init__(case)
         self.program = self.method.program()
         whole, start = self.program.batches, self.program.start
-        self.steps = WARM_UP_STEPS
+        self.steps = case.scale.warm_up
 
         def started(state: State) -> None:
             self.state = state
@@ -135,32 +134,44 @@ class Engine(Session):
             as_inputs(pool.X[rows]), pool.y[rows], pool.codes[rows]
 
 
+def plain_step(case: ImageCase, method: StackMethod, model: nn.Module, y: np.ndarray) -> image_plain.Step:
+    """The step of the plain loop, from the weights of a model that the method has built.
+
+    Parameters
+    ----------
+    case : ImageCase
+    method : StackMethod
+    model : torch.nn.Module
+    y : array of int, (n,)
+        Labels, which class weights are of.
+    """
+    given = image_workload.settings(case)
+    device = next(model.parameters()).device
+    if case.study == "live_cell":
+        plain = autoencoder_plain.PlainModel(model, given["network"], given["main"]).to(device)
+        return autoencoder_plain.training_step(method, plain)
+    weights = None
+    if case.method != "cluster_inference":
+        weights = torch.tensor(class_weights("balanced", y, 2), dtype=torch.float32, device=device)
+    return image_plain.training_step(case.method, method, model, given["main"], weights)
+
+
 class Plain(Session):
     """A loop in plain PyTorch over images that lie on the device as float32."""
 
     def __init__(self, case: ImageCase) -> None:
         super().__init__(case)
-        given = image_workload.settings(case.method, case.scale)
         self.X = (torch.from_numpy(self.data.X).float() / 255).to(self.device)
         self.y = torch.tensor(self.data.y, dtype=torch.float32, device=self.device)
         self.codes = torch.tensor(self.sites, device=self.device)
-        inference = case.method == "cluster_inference"
-        torch.manual_seed(derive_seed("init", image_workload.STUDY, 0, 0))
+        torch.manual_seed(derive_seed("init", case.study, 0, 0))
         n_sites = len(self.data.levels)
-        model = self.method.build(self.data.X.shape[1:], n_sites, n_sites if inference else 1).to(self.device)
-        weights = None if inference else torch.tensor(class_weights("balanced", self.data.y, 2), dtype=torch.float32)
-        n_test = given["main"].get("samples_per_cluster", 0) * given["main"].get("meta_test_clusters", 0)
-        self.step = image_plain.training_step(
-            case.method,
-            self.method,
-            model,
-            given["main"],
-            None if weights is None else weights.to(self.device),
-            n_test,
-        )
+        n_outputs = n_sites if case.method == "cluster_inference" else 1
+        model = self.method.build(self.data.X.shape[1:], n_sites, n_outputs).to(self.device)
+        self.step = plain_step(case, self.method, model, self.data.y)
         self.drawn = 0
         # Where a step takes seconds one is enough: memory is handed out anew in each.
-        self.train(self.draw(1 if case.steps == 1 else WARM_UP_STEPS))
+        self.train(self.draw(1 if case.steps == 1 else case.scale.warm_up))
 
     def draw(self, steps: int) -> Tensor:
         self.drawn += 1

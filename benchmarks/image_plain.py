@@ -1,4 +1,4 @@
-"""Training steps on images in plain PyTorch, as a user would write them: what the library's engine is compared with.
+"""Training steps of `ad_diagnosis` in plain PyTorch, as a user would write them: what the library's engine is compared with.
 
 Networks are `torch.nn` modules with channels first, all in float32, one operation after another. They are the modules that
 the library builds, with its hooks taken off: dropout is torch's own, and layers are called one after another where their
@@ -22,14 +22,14 @@ Step = Callable[[Tensor, Tensor, Tensor], None]
 
 
 def training_step(
-    name: str, method: StackMethod, model: nn.Module, main: Mapping, class_weights: Tensor | None, n_test: int = 0
+    name: str, method: StackMethod, model: nn.Module, main: Mapping, class_weights: Tensor | None
 ) -> Step:
     """The step of a method.
 
     Parameters
     ----------
     name : str
-        One of `benchmarks.image_cases.METHODS`.
+        One of the study's `benchmarks.image_cases.METHODS`.
     method : StackMethod
         Which the settings of the optimiser are taken from.
     model : torch.nn.Module
@@ -38,8 +38,6 @@ def training_step(
         The method's own settings.
     class_weights : Tensor or None
         (2,); None for the Z-predictor.
-    n_test : int
-        Meta-test samples of MLDG, which come last in each batch.
     """
     without_hooks(model)
 
@@ -55,6 +53,7 @@ def training_step(
         return F.binary_cross_entropy_with_logits(logits.squeeze(-1), y, weight=class_weights[y.long()])
 
     if name == "mldg":
+        n_test = main["samples_per_cluster"] * main["meta_test_clusters"]  # they come last in each batch
         return _meta_step(model.net, optimiser(list(model.net.parameters())), label_loss, penalty, main, n_test)
     if getattr(model, "adversary", None) is not None:
         return _adversarial_step(model, optimiser, label_loss, penalty, main)

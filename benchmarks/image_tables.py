@@ -23,12 +23,16 @@ def comparison(workers: Sequence[ImageWorker]) -> pd.DataFrame:
 
 
 def parts(workers: Sequence[ImageWorker]) -> pd.DataFrame:
-    """Table `benchmark_images_profile`: where the time of a step goes, in the cases that were profiled."""
+    """Table `benchmark_images_profile`: where the time of a step goes, in the cases that were profiled.
+
+    Parts that a case has not are left out.
+    """
     return pd.DataFrame(
         [
             {**_case(w), "part": name, "ms_per_image": 1e3 * seconds, "share": seconds / sum(w.parts.values())}
             for w in workers
             for name, seconds in w.parts.items()
+            if seconds
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The images and the methods that are measured: random images, and the settings of `ad_diagnosis` in config/config.yaml."""
+"""The images and the methods that are measured: random images, and the settings of a study in config/config.yaml."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from armed.stack_method import StackMethod
 from benchmarks.image_cases import ImageCase, ImageSize
 from benchmarks.workload import CONFIG
 
-STUDY = "ad_diagnosis"
-
 
 @cache
 def _config() -> dict:
     return configuration.load([CONFIG])
 
 
-def settings(method: str, size: ImageSize) -> dict:
-    """Blocks `network` and `training`, and `main`: the method's own settings, at a size."""
-    config = _config()
-    if method == "cluster_inference":
-        found = configuration.cluster_inference_settings(config, STUDY)
+def settings(case: ImageCase) -> dict:
+    """Blocks `network` and `training`, and `main`: the method's own settings, at the size of the case."""
+    config, size = _config(), case.scale
+    if case.method == "cluster_inference":
+        found = configuration.cluster_inference_settings(config, case.study)
         main = {"validation_fraction": found["validation_fraction"]}
     else:
-        found = configuration.settings(config, STUDY, method)
+        found = configuration.settings(config, case.study, case.method)
         main = found["variants"]["main"]
-    if main.get("adversary_units") is not None:
-        main = main | size.adversary
+    for part in ("adversary", "recogniser"):
+        if main.get(f"{part}_units") is not None:
+            main = main | {f"{part}_{name}": value for name, value in size.adversary.items()}
     batch = {"batch_size": size.batch_size} if size.batch_size else {}
     training = found["training"] | batch | {"epochs": 1, "patience": None}
     return {"network": found["network"] | size.network, "training": training, "main": main}
@@ -55,11 +54,11 @@ def draw(size: ImageSize) -> tuple[ClusteredData, Splits]:
 
 def method(case: ImageCase, **network: object) -> StackMethod:
     """An unfitted method; `network` are further settings of its network."""
-    given = settings(case.method, case.scale)
+    given = settings(case)
     inference = case.method == "cluster_inference"
     cls = ClusterInference if inference else registry.load(registry.model(case.method).method)
     return cls(
-        study=STUDY,
+        study=case.study,
         label="multiclass" if inference else "binary",
         network=given["network"] | network,
         training=given["training"] | {"precision": case.precision},

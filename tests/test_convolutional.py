@@ -213,6 +213,16 @@ class TestHelpers:
         torch.testing.assert_close(one_by_one(function, (x, w)), expected)
         torch.testing.assert_close(one_by_one(function, (x[:1], {"w": w["w"][:1]}))["y"], expected["y"][:1])
 
+    def test_one_alone_has_the_gradients_of_one_among_others(self):
+        generator = torch.Generator().manual_seed(0)
+        w, x = (torch.randn(2, 4, 3, 5, 5, generator=generator) for _ in range(2))
+        found = []
+        for n in (1, 2):
+            own = w[:n].clone().requires_grad_()
+            loss = one_by_one(lambda w, x: torch.nn.functional.conv2d(x, w).square().sum(), (own, x[:n]))
+            found.append(torch.autograd.grad(loss.sum(), own)[0][0])
+        assert torch.equal(*found)
+
     def test_channels_last_changes_the_layout_only(self):
         w = torch.randn(4, 3, 3, 3)
         found = channels_last({"w": w, "b": torch.zeros(4)})

@@ -11,7 +11,7 @@ import torch
 from armed import config as configuration
 from armed import registry, results
 from benchmarks import image_figures, image_measure, image_profile, image_tables, image_workload, images
-from benchmarks.image_cases import ENGINES, METHODS, SIZES, ImageCase, plan
+from benchmarks.image_cases import ENGINES, METHODS, SIZES, STUDIES, ImageCase, plan
 from benchmarks.image_worker import ImageWorker
 
 
@@ -23,61 +23,101 @@ def made_up(case, factor=1.0):
     return SimpleNamespace(case=case, repeats=repeats, peak_mb=500.0, parts=parts)
 
 
-def workers(sizes=("default", "paper"), devices=("cpu",)):
-    return [made_up(case) for block in plan(sizes, METHODS, devices, 2) for case in block]
+def workers(sizes=("default", "paper"), devices=("cpu",), study="ad_diagnosis"):
+    return [made_up(case) for block in plan(study, sizes, METHODS[study], devices, 2) for case in block]
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return configuration.load([image_workload.CONFIG, image_workload.CONFIG.with_name("paper.yaml")])
+
+
+ABSENT = {
+    "ad_diagnosis": {"scales and biases", "padding and cropping"},
+    "live_cell": {"pooling", "dropout", "scales and biases"},
+}
+"""Parts of a step that the conventional network has not."""
 
 
 class TestCases:
-    def test_every_network_that_the_study_trains_is_measured(self):
+    @pytest.mark.parametrize("study", STUDIES)
+    def test_every_network_that_the_study_trains_is_measured(self, study):
         config = configuration.load([image_workload.CONFIG])
-        trained = {m for m in configuration.fit_models(config, "ad_diagnosis") if registry.model(m).engine == "stack"}
-        assert trained | {"cluster_inference"} == set(METHODS)
+        models = {m: registry.model(m) for m in configuration.fit_models(config, study)}
+        trained = {name for name, m in models.items() if m.engine == "stack" and m.weights_from is None}
+        assert trained == set(METHODS[study]) - {"cluster_inference"}
 
     def test_cases_of_a_block_differ_in_engine_alone(self):
-        blocks = plan(["default", "paper"], METHODS, ["cpu", "cuda"], 2)
-        assert len(blocks) == 4 * len(METHODS)
+        methods = METHODS["live_cell"]
+        blocks = plan("live_cell", ["default", "paper"], methods, ["cpu", "cuda"], 2)
+        assert len(blocks) == 4 * len(methods)
         for block in blocks:
             assert [(c.engine, c.precision) for c in block] == list(ENGINES)
-            assert len({(c.method, c.size, c.device, c.threads) for c in block}) == 1
+            assert len({(c.study, c.method, c.size, c.device, c.threads) for c in block}) == 1
 
-    def test_the_papers_size_is_the_papers(self):
-        given = image_workload.settings("armed", SIZES["paper"])
-        assert given["training"]["batch_size"] == 32 and given["training"]["optimiser"] == "nadam"
-        assert given["network"]["filters"] == [64, 128, 128, 256, 256, 512, 512]
-        assert len(given["main"]["adversary_filters"]) == 7
+    @pytest.mark.parametrize("study", STUDIES)
+    @pytest.mark.parametrize("method", ["domain_adversarial", "armed", "armed_no_adversary"])
+    def test_the_papers_size_is_that_of_its_configuration(self, study, method, paper):
+        case = ImageCase(method, "paper", study=study)
+        given, expected = image_workload.settings(case), configuration.settings(paper, study, method)
+        assert given["network"] | {"norm_momentum": 0} == expected["network"] | {"norm_momentum": 0}
+        assert given["training"]["batch_size"] == expected["training"]["batch_size"]
+        assert given["training"]["optimiser"] == expected["training"]["optimiser"]
+        assert given["main"] == expected["variants"]["main"]
+        assert case.scale.pixels == paper["studies"][study]["data"]["image_size"]
 
-    def test_the_default_size_is_the_configurations(self):
-        block = configuration.load([image_workload.CONFIG])["studies"]["ad_diagnosis"]
-        given = image_workload.settings("domain_adversarial", SIZES["default"])
-        assert given["network"] == block["network"] and given["main"] == block["settings"]["domain_adversarial"]
+    @pytest.mark.parametrize("study", STUDIES)
+    @pytest.mark.parametrize("method", ["domain_adversarial", "armed"])
+    def test_the_default_size_is_the_configurations(self, study, method):
+        config = configuration.load([image_workload.CONFIG])
+        block, case = config["studies"][study], ImageCase(method, study=study)
+        given = image_workload.settings(case)
+        assert given["network"] == block["network"]
+        assert given["main"] == configuration.settings(config, study, method)["variants"]["main"]
         assert given["training"]["batch_size"] == block["training"]["batch_size"]
-        assert SIZES["default"].pixels == block["data"]["image_size"]
+        assert case.scale.pixels == block["data"]["image_size"]
 
 
+@pytest.mark.parametrize("study", STUDIES)
 class TestSession:
     @pytest.mark.parametrize("engine", ENGINES)
-    def test_all_steps_are_taken_and_counted(self, engine):
-        session = image_measure.prepare(ImageCase("conventional", "tiny", "cpu", *engine, threads=1))
+    def test_all_steps_are_taken_and_counted(self, engine, study):
+        session = image_measure.prepare(ImageCase("conventional", "tiny", "cpu", *engine, threads=1, study=study))
         batches = session.draw(2)
         assert session.n_images(batches) == 2 * 6
         found = session.measure()
         assert 0 < found.loading < found.step < 1
         assert found.peak_mb > 100
 
-    def test_a_repeat_trains(self):
-        session = image_measure.prepare(ImageCase("armed", "tiny", "cpu", "library", threads=1))
+    def test_a_repeat_trains(self, study):
+        session = image_measure.prepare(ImageCase("armed", "tiny", "cpu", "library", threads=1, study=study))
         before = session.state.stack.state()
         session.measure()
         after = session.state.stack.state()
-        assert not torch.equal(before["net.output.weight"], after["net.output.weight"])
+        (output,) = (name for name in before if name in ("net.output.weight", "net.classifier.output.weight"))
+        assert not torch.equal(before[output], after[output])
         assert any(not torch.equal(before[k], after[k]) for k in before if k.startswith("adversary."))
 
     @pytest.mark.parametrize("engine", ["plain", "library"])
-    def test_the_profile_finds_the_parts(self, engine):
-        found = image_measure.prepare(ImageCase("conventional", "tiny", "cpu", engine, threads=1)).profile()
+    def test_the_profile_finds_the_parts(self, engine, study):
+        found = image_measure.prepare(
+            ImageCase("conventional", "tiny", "cpu", engine, threads=1, study=study)
+        ).profile()
         assert list(found) == list(image_profile.PARTS)
-        assert all(seconds > 0 for seconds in found.values())
+        assert {part for part, seconds in found.items() if not seconds} == ABSENT[study]
         assert found["all else"] < 0.5 * sum(found.values())
+
+
+def test_a_gradient_counts_with_the_part_that_it_is_of():
+    x = torch.ones(2_000_000, requires_grad=True)
+
+    def step():
+        with torch.autograd.profiler.record_function("scales and biases"):
+            y = x.exp().tanh().sin()
+        torch.autograd.grad(y, x, torch.ones_like(y))
+
+    found = image_profile.seconds_of_parts(step, torch.device("cpu"))
+    assert found["scales and biases"] > 0.8 * sum(found.values())
 
 
 class TestTables:
@@ -109,11 +149,15 @@ class TestTables:
     @pytest.mark.parametrize(
         ("sizes", "devices"), [(("default", "paper"), ("cpu",)), (("paper",), ("cpu",)), (("paper",), ("cpu", "cuda"))]
     )
-    def test_the_figure_has_a_panel_for_each_size_and_device(self, sizes, devices):
-        figure = image_figures.speed(image_tables.comparison(workers(sizes, devices)))
+    @pytest.mark.parametrize("study", STUDIES)
+    def test_the_figure_has_a_panel_for_each_size_and_device(self, study, sizes, devices):
+        figure = image_figures.speed(study, image_tables.comparison(workers(sizes, devices, study)))
         titled = [ax for ax in figure.axes if ax.get_title(loc="left")]
         assert len(titled) == len(sizes) * len(devices)
         assert {t.get_text() for ax in titled for t in ax.texts} == {"2.0x", "4.0x"}
+        assert all(
+            f"{SIZES[study][size].pixels} px" in "".join(a.get_title(loc="left") for a in titled) for size in sizes
+        )
 
 
 def test_a_case_that_fails_says_which_and_why():
@@ -121,15 +165,18 @@ def test_a_case_that_fails_says_which_and_why():
     worker.warm_up()
     worker.measure()
     worker.close()
-    assert worker.error.startswith("no such method plain float32, tiny size, cpu was not measured: Traceback")
+    assert worker.error.startswith(
+        "ad_diagnosis: no such method plain float32, tiny size, cpu was not measured: Traceback"
+    )
     assert worker.repeats == []
 
 
-def test_a_tiny_run_writes_tables_and_figure(tmp_path):
+def test_a_tiny_run_writes_tables_and_figure_of_each_study(tmp_path):
     arguments = ["--size", "tiny", "--methods", "conventional", "--device", "cpu", "--threads", "1"]
     assert images.main([*arguments, "--output", str(tmp_path)]) == 0
-    table = results.read("benchmark_images", tmp_path / "benchmark_images.tsv")
-    assert list(zip(table["engine"], table["precision"], strict=True)) == list(ENGINES)
-    assert (table["repeats"] == 2).all() and (table[["images_per_s", "peak_mb", "ratio"]] > 0).all(axis=None)
-    assert len(results.read("benchmark_images_profile", tmp_path / "benchmark_images_profile.tsv"))
-    assert {p.suffix for p in (tmp_path / "figures").glob("benchmark_images.*")} == {".svg", ".png"}
+    for study in STUDIES:
+        table = results.read("benchmark_images", tmp_path / f"benchmark_images_{study}.tsv")
+        assert list(zip(table["engine"], table["precision"], strict=True)) == list(ENGINES)
+        assert (table["repeats"] == 2).all() and (table[["images_per_s", "peak_mb", "ratio"]] > 0).all(axis=None)
+        assert len(results.read("benchmark_images_profile", tmp_path / f"benchmark_images_profile_{study}.tsv"))
+        assert {p.suffix for p in (tmp_path / "figures").glob(f"benchmark_images_{study}.*")} == {".svg", ".png"}
