@@ -29,7 +29,7 @@ TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", 
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
-LATENTS = {"latents", "image_statistics"}
+LATENTS = {"latents"}
 SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 MAY_IMPORT = {
@@ -98,7 +98,6 @@ MAY_IMPORT = {
     "delong": {"errors"},
     "auroc_intervals": TABLES,
     "latents": set(),
-    "image_statistics": {"errors"},
     "pages": SHOWING,
     "report": SHOWING | {"retrieval"},
     "data_warnings": {"errors", "data"},

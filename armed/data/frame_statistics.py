@@ -5,19 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from armed.data.image_statistics import NAMES, statistics
+
 STATISTICS = {
-    "mean": "Mean grey level (0 to 255).",
-    "sd": "Standard deviation of the grey levels.",
-    "sharpness": "Mean length of the gradient of the grey levels, per pixel, over their standard deviation.",
-    "noise": "Standard deviation of the noise, from what planes and straight edges cannot explain (Immerkaer, 1996).",
+    "brightness": "Mean of the pixels, 0 to 1.",
+    "contrast": "Standard deviation of the pixels.",
+    "sharpness": "Variance of the Laplacian, in thousandths.",
+    "snr": "Mean over noise in decibel; the noise is what planes and straight edges cannot explain (Immerkaer, 1996).",
     "gradient": "Illumination: largest minus smallest mean of the four quarters, over the mean.",
 }
-"""What each statistic is."""
-
-# The second difference along rows and columns of white noise of s.d. 1 has s.d. 6 (Immerkaer, Fast noise variance estimation,
-# 1996).
-_NOISE_GAIN = 6.0
-_MAD_TO_SD = 1.4826
+"""What each statistic is; all but the last as `armed.data.image_statistics` measures reconstructions."""
+_UNIT = {"sharpness": 1000.0}
 
 
 def frame_statistics(pixels: np.ndarray) -> dict[str, float]:
@@ -33,20 +31,12 @@ def frame_statistics(pixels: np.ndarray) -> dict[str, float]:
     dict of str to float
         `STATISTICS`.
     """
-    values = pixels.astype(np.float32)
-    mean, sd = float(values.mean()), float(values.std())
-    slopes = np.hypot(*np.gradient(values))
-    response = np.diff(np.diff(pixels.astype(np.int16), 2, axis=0), 2, axis=1)
+    values = pixels.astype(np.float32) / 255
+    found = dict(zip(NAMES, statistics(values[None])[0].tolist(), strict=True))
     half = len(values) // 2
     quarters = [values[rows, columns].mean() for rows in _halves(half) for columns in _halves(half)]
-    found = {
-        "mean": mean,
-        "sd": sd,
-        "sharpness": float(slopes.mean()) / sd,
-        "noise": _MAD_TO_SD * float(np.median(np.abs(response))) / _NOISE_GAIN,
-        "gradient": float(max(quarters) - min(quarters)) / mean,
-    }
-    return {name: round(value, 4) for name, value in found.items()}
+    found["gradient"] = float(max(quarters) - min(quarters)) / found["brightness"]
+    return {name: round(value * _UNIT.get(name, 1.0), 4) for name, value in found.items()}
 
 
 def by_cluster(frames: pd.DataFrame) -> pd.DataFrame:

@@ -54,11 +54,11 @@ def write_sheets(
         names.add(name.lower())
         subtitle = (
             f"{_part(cluster.seen)} · {cluster.groups} · {len(shown)} of {cluster.cells} cells, {cluster.images} images"
-            f" · grey {number(cluster.mean_mean, 1)} ± {number(cluster.mean_sd, 1)}{source}"
+            f" · brightness {number(cluster.brightness_mean, 3)} ± {number(cluster.brightness_sd, 3)}{source}"
         )
         contact_sheet(f"Date {cluster.cluster}", subtitle, tiles).save(folder / "sheets" / name, optimize=True)
         written[cluster.cluster] = folder / "sheets" / name
-        middle = rows.loc[(rows["mean"] - rows["mean"].median()).abs().idxmin()]
+        middle = rows.loc[(rows["brightness"] - rows["brightness"].median()).abs().idxmin()]
         typical.append(Tile(np.asarray(images[middle["row"]]), str(cluster.cluster), _part(cluster.seen)))
     shown = (
         f"{len(typical[:MOST_DATES])} of {len(typical)} dates, seen ones first: of each the image of median brightness"
@@ -132,7 +132,7 @@ def _clusters(clusters: pd.DataFrame) -> pd.DataFrame:
     for column in [c for c in clusters if c.startswith("images_")]:
         table[f"{column.removeprefix('images_')}, images"] = clusters[column]
     for name in STATISTICS:
-        digits = 3 if name in ("sharpness", "gradient") else 1
+        digits = 1 if name in ("sharpness", "snr") else 3
         pairs = zip(clusters[f"{name}_mean"], clusters[f"{name}_sd"], strict=True)
         table[name] = [
             number(m, digits) if pd.isna(sd) else f"{number(m, digits)} ± {number(sd, digits)}" for m, sd in pairs

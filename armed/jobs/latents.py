@@ -27,10 +27,10 @@ from tqdm import tqdm
 from armed import registry, results
 from armed.bootstrap import draws_of_model
 from armed.data.clustered import ClusteredData
+from armed.data.image_statistics import NAMES, statistics
 from armed.data.splits import Splits
 from armed.data.study import StudyData
 from armed.files import atomic
-from armed.image_statistics import NAMES, statistics
 from armed.jobs.data import read_splits
 from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
 from armed.latents import Labelled, Reading, cluster_probe, separation, variance_partition

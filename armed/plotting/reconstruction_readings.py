@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from armed import labels
+from armed.data.image_statistics import f_statistics
 from armed.errors import DataError
-from armed.image_statistics import f_statistics
 from armed.plotting import style
 from armed.plotting.performance import select
 
@@ -50,7 +50,7 @@ def by_cluster(kept: Mapping[str, np.ndarray], partition: str = "seen") -> tuple
     means : pandas.DataFrame
         Columns image, statistic, cluster, mean, sd: of subjects' means, averaged over fits.
     f : pandas.DataFrame
-        Columns image, statistic, f: of subjects' means (`armed.image_statistics.f_statistics`), averaged over fits.
+        Columns image, statistic, f: of subjects' means (`armed.data.image_statistics.f_statistics`), averaged over fits.
     """
     here = kept["partition"] == partition
     fits = sorted(set(zip(kept["seed"][here].tolist(), kept["fold"][here].tolist(), strict=True)))

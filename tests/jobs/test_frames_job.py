@@ -112,7 +112,9 @@ class TestWritten:
         assert page.count("data:image/jpeg;base64,") == 7 and "Stand-in" not in page
         assert not re.search(r'(src|href)="(?!data:|#)', page)  # needs no other file
         body = page.split("</style>")[1]
-        assert "A_&lt;b&gt;" in body and "<b>" not in re.sub(r"<b>(mean|sd|sharpness|noise|gradient)</b>", "", body)
+        assert "A_&lt;b&gt;" in body and "<b>" not in re.sub(
+            r"<b>(brightness|contrast|sharpness|snr|gradient)</b>", "", body
+        )
         with Image.open(out / "sheets" / "20200101.png") as sheet:
             assert sheet.mode == "L"
         clusters = pd.read_csv(out / "clusters.tsv", sep="\t", dtype={"cluster": str}).set_index("cluster")

@@ -11,8 +11,8 @@ import pytest
 
 from armed import methods, registry, results
 from armed.data.clustered import ClusteredData
+from armed.data.image_statistics import NAMES, statistics
 from armed.data.splits import Fold, Splits
-from armed.image_statistics import NAMES, statistics
 from armed.jobs import latents as job
 from armed.stack import Stack
 from armed.stack_method import Reconstructed

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from armed import image_statistics
+from armed.data import image_statistics
+from armed.data.image_statistics import NAMES, f_statistics, statistics
 from armed.errors import DataError
-from armed.image_statistics import NAMES, f_statistics, statistics
 
 SIZE = (48, 40)
 
