@@ -218,6 +218,23 @@ def data_settings(config: Mapping, study: str) -> dict:
     return _ordered({"study": study, "data": data, "seeds": list(range(block["seeds"] if own else 0))})
 
 
+def fit_memory_mb(config: Mapping, study: str) -> int:
+    """Memory that a fit reserves, in MB: 2000, and more for large images.
+
+    About 8 copies of what the convolutions of a batch put out, of an autoencoder twice as much; measured were 5 to 7
+    (benchmarks/README.md).
+    """
+    block = config["studies"][study]
+    network, size = block["network"], block["data"].get("image_size", 0)
+    filters, floats = network.get("filters", []), 0
+    for i, n_filters in enumerate(filters):
+        halves = i >= len(filters) - network["strided"] if "latent" in network else i > 0
+        size = size // 2 if halves and size > 3 else size
+        floats += n_filters * size**2
+    floats *= block["training"]["batch_size"] * (2 if "latent" in network else 1)
+    return max(2000, round(1500 + 8 * 4 * floats / 1e6))
+
+
 def split_settings(config: Mapping, study: str) -> dict:
     """What a study's folds depend on, apart from its data: ``study``, ``folds``, the fractions held out, and ``seeds``."""
     block = config["studies"][study]

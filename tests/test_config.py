@@ -265,3 +265,10 @@ class TestStandIns:
         ]
         assert (probes["armed"]["lambda_g"], probes["armed"]["lambda_F"]) == (40.0, 0.5)
         assert probes["domain_adversarial"]["lambda_g"] == 10.0
+
+
+def test_memory_of_fits_grows_with_images():
+    default, paper = (configuration.load(files) for files in ([DEFAULT], [DEFAULT, DEFAULT.with_name("paper.yaml")]))
+    assert {configuration.fit_memory_mb(default, study) for study in configuration.selected_studies(default)} == {2000}
+    assert configuration.fit_memory_mb(paper, "spirals_radius") == 2000
+    assert configuration.fit_memory_mb(paper, "live_cell") > 13_000  # 12.6 GB were seen

@@ -12,7 +12,7 @@ rule fit:
         "../envs/armed.yaml"
     threads: torch_threads
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards: configuration.fit_memory_mb(config, wildcards.study),
         runtime=60,
         gpu=int(config["device"] == "cuda"),
     params:
