@@ -18,7 +18,7 @@ from contract import (
     splits,
 )
 
-from armed import registry
+from armed import entries, registry
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits, make_splits
 from armed.errors import ConfigError, DataError
@@ -181,6 +181,6 @@ def test_the_registry_tells_the_kinds_of_labels(name):
     entry = registry.model(name)
     cls = registry.load(entry.method)
     assert entry.kinds == cls.labels
-    for label in set(registry.LABELS) - set(entry.kinds):
+    for label in set(entries.LABELS) - set(entry.kinds):
         with pytest.raises(ConfigError, match=label):
             cls(study="contract", label=label).fit(SEEN, splits())
