@@ -35,7 +35,7 @@ def test_a_finished_run_has_nothing_to_do(smoke):
 
 
 def test_editing_the_model_refits_what_uses_it(smoke, edited):
-    edited("armed/models/mixed_effects.py", "fixed + random if", "random + fixed if")
+    edited("armed/models/mixed_effects.py", "base + random if", "random + base if")
     plan = smoke.planned()
     models = ("armed", "conventional", "cluster_inference")
     assert plan.fits == {f"{study}/{m}" for study in ("spirals_radius", "spirals_confounded") for m in models}
@@ -51,7 +51,7 @@ def test_a_new_registry_entry_refits_nothing(smoke, edited):
     edited(
         "armed/registry.py",
         '        Model(\n            "mldg",',
-        '        Model("another", "Another", "baselines.mldg:MLDG"),\n        Model(\n            "mldg",',
+        '        Model("another", "Another", "baselines.mldg:MLDG", CLASSIFIED),\n        Model(\n            "mldg",',
     )
     edited("workflow/schemas/config.schema.yaml", "          mldg:\n", "          another: *nothing\n          mldg:\n")
     edited("config/config.yaml", "      cluster_input: {}\n", "      cluster_input: {}\n      another: {}\n")

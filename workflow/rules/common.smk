@@ -26,9 +26,9 @@ wildcard_constraints:
 def code(*paths):
     """Digest of the sources that a job uses: Snakemake does not see edits in imported packages.
 
-    Without the registry, so that a new entry reruns nothing: what a job takes from it is among the job's parameters.
+    Without the registry and its entries, so that a new one reruns nothing: what a job takes from it is among the job's parameters.
     """
-    return [reproducibility.source_digest(path, apart=["armed.registry"]) for path in paths]
+    return [reproducibility.source_digest(path, apart=["armed.entries", "armed.registry"]) for path in paths]
 
 
 def data_settings(wildcards):
