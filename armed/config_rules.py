@@ -90,6 +90,11 @@ def _seeds_and_folds(config: dict, study: str) -> Iterator[str]:
     few, seeds, folds, data = block["statsmodels_seeds"], block["seeds"], block["folds"], block["data"]
     if few > seeds:
         yield f"{where}.statsmodels_seeds is {few}, but at most {where}.seeds, {seeds}, was expected."
+    if folds < 2 and block["test_fraction"] is None:
+        yield (
+            f"{where}.folds is {folds}, but at least 2 was expected: {where}.test_fraction is null, so that they are "
+            "those of a cross-validation."
+        )
     if study in registry.SPIRALS and folds > data["n_per_cluster"]:
         yield (
             f"{where}.folds is {folds}, but at most {where}.data.n_per_cluster, {data['n_per_cluster']}, was expected: "

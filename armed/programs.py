@@ -16,7 +16,7 @@ from armed.models.mixed_effects import MixedOutput
 from armed.optimisers import Adam
 from armed.stack import Pool, Stack
 
-# Images by which the statistics of batch normalisation are settled at once; without gradients, so more than in training fit.
+# Images by which the statistics of batch normalisation are settled at once; the paper's batch, for all sizes alike.
 _SETTLED_AT_ONCE = 16
 
 

@@ -173,9 +173,8 @@ class Stack:
         numbers = {name: getattr(out, name).float() for name in ("fixed", "random", "mixed", "kl")}
         if out.mixed is out.fixed:
             numbers["mixed"] = numbers["fixed"]  # programs tell by this that there are no random effects
-        made = getattr(out, "reconstruction", None)
-        if made is not None:
-            numbers["reconstruction"] = tree_map(lambda t: None if t is None else t.float(), made)
+        if out.reconstruction is not None:
+            numbers["reconstruction"] = tree_map(lambda t: None if t is None else t.float(), out.reconstruction)
         return out._replace(**numbers)
 
     def _precision(self) -> torch.autocast:

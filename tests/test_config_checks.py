@@ -21,6 +21,9 @@ def config() -> dict:
     return configuration.load(DEFAULT)
 
 
+CELLS = "studies.live_cell"
+
+
 class TestSchema:
     def test_is_a_schema(self):
         Draft202012Validator.check_schema(config_checks.schema())
@@ -209,6 +212,14 @@ class TestConsistency:
         [
             ({f"{SPIRALS}.statsmodels_seeds": 21}, "statsmodels_seeds is 21, but at most"),
             ({f"{SPIRALS}.folds": 1001}, "folds is 1001, but at most"),
+            ({f"{CELLS}.test_fraction": None}, "folds is 1, but at least 2 was expected"),
+            ({f"{CELLS}.data.image_size": 60}, "image_size is 60, but a multiple of 8 was expected"),
+            ({f"{CELLS}.network.strided": 7}, "strided is 7, but at most 6, the number of filters"),
+            (
+                {f"{CELLS}.settings.armed.adversary_filters": [4]},
+                "adversary_filters has 1 numbers, but 6 were expected",
+            ),
+            ({f"{CELLS}.settings.armed.slopes": "classifier.hiden"}, "Did you mean 'classifier.hidden'?"),
             ({"studies.spirals_inverted.data.resampled": True}, "every seed already has a dataset of its own"),
             (
                 {"studies.spirals_inverted.data.resampled": True, "studies.spirals_inverted.data.dataset_seed": 1},

@@ -109,3 +109,41 @@ def test_only_what_says_where_its_table_is():
         "studies": {"a": {"data": {"path": "a.csv"}}, "b": {"data": {}}, "c": None, "heart": {"data": {"path": "x"}}}
     }
     assert own_studies.names(config) == ["a"] and own_studies.names({"studies": 3}) == []
+
+
+class TestImages:
+    """A study whose data say how large its images are is one of images."""
+
+    @pytest.fixture
+    def plates(self, declared, tmp_path):
+        table = tmp_path / "plates.csv"
+        table.write_text("path,label,cluster,group\na.png,1,p1,s1\n", encoding="utf-8")
+        declared["studies"]["plates"] = {"data": {"path": str(table), "image_size": 48, "unseen": 1}}
+        declared["run"]["studies"] = ["vaccines", "plates"]
+        yield declared
+        registry.STUDIES.pop("plates", None)
+
+    def test_it_has_the_networks_and_methods_of_images(self, plates):
+        configuration.complete(plates)
+        block = plates["studies"]["plates"]
+        assert block["network"] == plates["own_images"]["network"] and block["data"]["group"] == "group"
+        entry = registry.study("plates")
+        assert (entry.raw, entry.data, entry.preparation) == ("own_images", "armed.data.own_images:make", ())
+        models = registry.models_for("plates")
+        assert "cluster_input_plus" in models and not {"mixedlm", "mixed_logit"} & set(models)
+        assert registry.listed("plates") == "own_images" and registry.listed("vaccines") == "own"
+
+    @pytest.mark.parametrize(
+        ("key", "value", "told"),
+        [
+            ("image_size", 8, "image_size is 8"),
+            ("features", ["a"], "studies.plates.data.features"),
+            ("positive", "x", "null was expected for continuous labels"),
+            ("path", "absent.csv", "a file was expected"),
+        ],
+    )
+    def test_what_cannot_be(self, plates, key, value, told):
+        put(plates, f"studies.plates.data.{key}", value)
+        if key == "positive":
+            put(plates, "studies.plates.data.kind", "continuous")
+        assert any(told in sentence for sentence in problems(plates))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from armed.data.clustered import ClusteredData
 from armed.data.csv_table import CsvTable
 from armed.data.own_label import find
 from armed.data.study import Remarks
-from armed.errors import Problems, did_you_mean, listed
+from armed.errors import ConfigError, Problems, did_you_mean, listed
 from armed.reproducibility import derive_seed
 
 
@@ -146,3 +147,37 @@ def is_list(value: object) -> bool:
 def are_names(value: object) -> bool:
     """Whether a setting is a list of texts."""
     return is_list(value) and all(isinstance(name, str) for name in value)
+
+
+def read_block(own: type, block: Mapping, study: str, *, needed: int) -> tuple[object, Problems]:
+    """Settings of a class from the config block of a study, not yet checked.
+
+    Parameters
+    ----------
+    own : type
+        A dataclass.
+    block : mapping
+        ``studies.<study>.data``; its `title` is not looked at.
+    study : str
+    needed : int
+        How many of the first settings may not be missing or null.
+
+    Returns
+    -------
+    settings, problems
+        An instance, and what takes its problems.
+
+    Raises
+    ------
+    ConfigError
+        With all keys that are unknown or missing.
+    """
+    problems = Problems(ConfigError, f"studies.{study}.data")
+    known = [field.name for field in fields(own)]
+    block = {key: value for key, value in block.items() if key != "title"}
+    for key in block:
+        if key not in known:
+            problems.add(f"unknown key '{key}'.{did_you_mean(key, known)} Known: {', '.join(known)}")
+    problems.found += [f"'{key}' is missing" for key in known[:needed] if block.get(key) is None]
+    problems.raise_if_any()
+    return own(**block), problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from armed.data.own_clusters import (
     is_list,
     is_whole,
     large_enough,
+    read_block,
     read_clusters,
     read_subjects,
     truth_of_parts,
@@ -26,7 +27,7 @@ from armed.data.own_clusters import (
 from armed.data.own_label import KINDS, read_label
 from armed.data.study import Remarks, StudyData
 from armed.data.table_columns import features
-from armed.errors import ConfigError, DataError, Problems, did_you_mean, listed
+from armed.errors import DataError, Problems, did_you_mean, listed
 
 logger = logging.getLogger(__name__)
 
@@ -81,15 +82,7 @@ class OwnTableSettings:
     @classmethod
     def from_block(cls, block: Mapping, study: str) -> OwnTableSettings:
         """Make settings from the config block of a study, or raise `ConfigError` with all its problems."""
-        problems = Problems(ConfigError, f"studies.{study}.data")
-        known = [field.name for field in fields(cls)]
-        block = {key: value for key, value in block.items() if key != "title"}
-        for key in block:
-            if key not in known:
-                problems.add(f"unknown key '{key}'.{did_you_mean(key, known)} Known: {', '.join(known)}")
-        problems.found += [f"'{key}' is missing" for key in known[:4] if block.get(key) is None]
-        problems.raise_if_any()
-        settings = cls(**block)
+        settings, problems = read_block(cls, block, study, needed=4)
         settings._check_types(problems)
         problems.raise_if_any()
         settings._check_uses(problems)

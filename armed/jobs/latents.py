@@ -31,8 +31,8 @@ from armed.data.image_statistics import NAMES, statistics
 from armed.data.splits import Splits
 from armed.data.study import StudyData
 from armed.files import atomic
-from armed.jobs.data import read_splits
-from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
+from armed.jobs.fit import set_torch_threads
+from armed.jobs.fitted import fitted
 from armed.latents import Labelled, Reading, cluster_probe, separation, variance_partition
 from armed.method import Method
 
@@ -247,15 +247,9 @@ def _fits(
     settings: Mapping, data: StudyData, splits: Path, run: Path, inference: Path | None
 ) -> Iterator[tuple[Fits, str, str]]:
     """Each training with its variant in the results and that of its data."""
-    entry = registry.model(settings["model"])
-    for variant in variants(settings, data):
-        method = registry.load(entry.method).load(run / variant.folder)
-        folds = read_splits(splits, variant.data).select(sorted({seed for seed, _ in method.replicas_}))
-        predictor = None
-        if inference is not None:
-            predictor = registry.load(CLUSTER_INFERENCE).load(inference / variant.data)
-        first = variant.rotation * (1 + max(f.fold for f in folds))
-        own = bool(method.uses_clusters) and entry.weights_from is None
+    has_own = registry.model(settings["model"]).weights_from is None
+    for variant, method, folds, predictor, first in fitted(settings, data, splits, run, inference):
+        own = bool(method.uses_clusters) and has_own
         samples = data.samples.get(variant.data, {})
         yield Fits(method, data.parts[variant.data], samples, folds, predictor, own, first), variant.name, variant.data
 

@@ -18,8 +18,9 @@ from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.study import StudyData, is_probe
 from armed.files import atomic
-from armed.jobs.data import as_trained, read_splits
-from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
+from armed.jobs.data import as_trained
+from armed.jobs.fit import set_torch_threads
+from armed.jobs.fitted import fitted
 from armed.jobs.trained import Names, Trained
 from armed.method import Method
 from armed.schemas import table as schema
@@ -126,18 +127,14 @@ class _Job:
         """Trained models by variant of the results; several where each leaves out one cluster."""
         preparation = Preparation(tuple(self.settings["preparation"]), self.study.id)
         found: dict[str, list[Trained]] = {}
-        for variant in variants(self.settings, self.data):
-            method = registry.load(self.model.method).load(self.run / variant.folder)
-            folds = read_splits(self.splits, variant.data).select(sorted({seed for seed, _ in method.replicas_}))
+        for variant, method, folds, predictor, first in fitted(
+            self.settings, self.data, self.splits, self.run, self.inference
+        ):
             seen = self.data.part("seen", variant.data)
-            fitted = preparation.fit(seen, as_trained(folds, variant.data))
-            predictor = None
-            if self.inference is not None:
-                predictor = registry.load(CLUSTER_INFERENCE).load(self.inference / variant.data)
-            first = variant.rotation * (1 + max(f.fold for f in folds))
+            prepared = preparation.fit(seen, as_trained(folds, variant.data))
             parts, known = self.data.parts[variant.data], self.data.truth
             known = known[(known["variant"] == variant.data) & (known["part"] == "seen")] if len(known) else known
-            found.setdefault(variant.name, []).append(Trained(method, parts, folds, fitted, known, predictor, first))
+            found.setdefault(variant.name, []).append(Trained(method, parts, folds, prepared, known, predictor, first))
         return found
 
 

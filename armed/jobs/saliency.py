@@ -31,8 +31,8 @@ from armed.data.splits import Splits
 from armed.data.study import StudyData
 from armed.errors import ConfigError, did_you_mean
 from armed.files import atomic
-from armed.jobs.data import read_splits
-from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads, variants
+from armed.jobs.fit import set_torch_threads
+from armed.jobs.fitted import fitted
 from armed.method import Method
 from armed.saliency import chance, grad_cam, localisation
 
@@ -213,13 +213,7 @@ def _fits(
     settings: Mapping, data: StudyData, splits: Path, run: Path, inference: Path | None
 ) -> Iterator[tuple[Fits, str, str]]:
     """Each training with its variant in the results and that of its data."""
-    for variant in variants(settings, data):
-        method = registry.load(registry.model(settings["model"]).method).load(run / variant.folder)
-        folds = read_splits(splits, variant.data).select(sorted({seed for seed, _ in method.replicas_}))
-        predictor = None
-        if inference is not None:
-            predictor = registry.load(CLUSTER_INFERENCE).load(inference / variant.data)
-        first = variant.rotation * (1 + max(f.fold for f in folds))
+    for variant, method, folds, predictor, first in fitted(settings, data, splits, run, inference):
         known = data.regions.get(variant.data, {})
         yield Fits(method, data.parts[variant.data], folds, predictor, known, first), variant.name, variant.data
 

@@ -126,7 +126,7 @@ def study(monkeypatch, tmp_path):
         parts={"main": {"seen": seen, "unseen": unseen}}, samples={"main": {"seen": of_seen, "unseen": of_unseen}}
     )
     monkeypatch.setattr(job.StudyData, "load", lambda path: data)
-    monkeypatch.setattr(job, "CLUSTER_INFERENCE", f"{__name__}:Guess")
+    monkeypatch.setattr("armed.jobs.fitted.CLUSTER_INFERENCE", f"{__name__}:Guess")
     folds(seen).to_frame().assign(variant="main").to_parquet(tmp_path / "splits.parquet")
     use(monkeypatch, "Fake")
     return data
@@ -335,7 +335,7 @@ class TestArmed:
 
     @pytest.fixture
     def fitted(self, study, tmp_path, monkeypatch):
-        monkeypatch.setattr(job, "CLUSTER_INFERENCE", f"{__name__}:Guess")
+        monkeypatch.setattr("armed.jobs.fitted.CLUSTER_INFERENCE", f"{__name__}:Guess")
         seen = study.parts["main"]["seen"]
         method = methods.ARMED(
             study=STUDY, network=self.NETWORK, slopes="classifier.hidden", scale_bias=True, adversary_units=None

@@ -90,7 +90,7 @@ def study(monkeypatch, tmp_path):
     monkeypatch.setitem(registry.STUDIES, STUDY, entry)
     model = registry.Model(MODEL, "Tiny", f"{__name__}:TinyMethod", (STUDY,), infers_clusters=True)
     monkeypatch.setitem(registry.MODELS, MODEL, model)
-    monkeypatch.setattr(job, "CLUSTER_INFERENCE", f"{__name__}:Guess")
+    monkeypatch.setattr("armed.jobs.fitted.CLUSTER_INFERENCE", f"{__name__}:Guess")
     (seen, of_seen), (unseen, of_unseen) = part(36, SITES, "s"), part(8, ("x", "y"), "u")
     truth = {"variant": "main", "part": "seen", "cluster": SITES[:2], "scanner": ["GE 1", "Philips"]}
     data = SimpleNamespace(

@@ -25,3 +25,15 @@ def start(snakemake) -> None:
     from armed import own_studies
 
     own_studies.declare(snakemake.config)
+
+
+def of_model(snakemake) -> tuple:
+    """First arguments of all jobs that read back a model's fits."""
+    given = snakemake.input
+    return (
+        snakemake.params.settings,
+        snakemake.params.source,
+        *(Path(path) for path in (given.data, given.splits, given.run)),
+        Path(given.inference) if given.inference else None,
+        {name: Path(path) for name, path in snakemake.output.items()},
+    )

@@ -1,20 +1,12 @@
 """Predict with one model in one study, and score."""
 
-from pathlib import Path
-
 import _job
 
 _job.start(snakemake)
 from armed.jobs.predict import predict
 
 predict(
-    snakemake.params.settings,
-    snakemake.params.source,
-    Path(snakemake.input.data),
-    Path(snakemake.input.splits),
-    Path(snakemake.input.run),
-    Path(snakemake.input.inference) if snakemake.input.inference else None,
-    {name: Path(path) for name, path in snakemake.output.items()},
+    *_job.of_model(snakemake),
     snakemake.params.unseen_seeds,
     snakemake.params.draws,
 )
