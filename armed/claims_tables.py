@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,17 @@ LEDGER = (
     *("Claim of the paper", "Tested as", "Study", "Data", "Estimate", "Published", "Verdict", "Remark"),
     *("Estimated", "Where"),
 )
-SUMMARY = ("Claim of the paper", "Tests", "Supported", "Contradicted", "Inconclusive", "Not run", "Data", "Where")
+SUMMARY = (
+    "Claim of the paper",
+    "Tests",
+    "Supported",
+    "Contradicted",
+    "Inconclusive",
+    "Not run",
+    "Elsewhere",
+    "Data",
+    "Where",
+)
 DATA = {
     "simulated": "simulated",
     "stand-in": "on a stand-in",
@@ -57,7 +69,7 @@ def ledger(judged: pd.DataFrame, claims: tuple[Claim, ...] | None = None) -> pd.
                     "Estimate": shown(claim, row.estimate, row.ci_low, row.ci_high),
                     "Published": shown(claim, np.nan if theirs is None else theirs),
                     "Verdict": row.verdict,
-                    "Remark": remark(claim, row.source, row.estimate, row.verdict),
+                    "Remark": remark(claim, row),
                     "Estimated": estimated(claim),
                     "Where": claim.where,
                 }
@@ -83,20 +95,23 @@ def summary(judged: pd.DataFrame, claims: tuple[Claim, ...] | None = None) -> pd
     Returns
     -------
     pandas.DataFrame
-        Columns `SUMMARY`, one row per claim of the paper; numbers, but for the words.
+        Columns `SUMMARY`, one row per claim of the paper. Counts are of the paper's studies; `Elsewhere` is of the others.
     """
     claims = entries.load() if claims is None else claims
     lines = []
     for group in entries.groups(claims):
-        ids = {claim.id for claim in claims if claim.group == group}
-        rows = judged[judged["claim"].isin(ids)]
-        counts = rows["verdict"].value_counts()
-        ran = rows.loc[rows["verdict"] != "not run", "source"]
+        rows = judged[judged["claim"].isin([claim.id for claim in claims if claim.group == group])]
+        apart = rows["study"].map(entries.is_elsewhere).astype(bool)
+        there, elsewhere = rows[~apart], rows[apart & (rows["verdict"] != "not run")]
+        counts = there["verdict"].value_counts()
+        ran = there.loc[there["verdict"] != "not run", "source"]
+        k, n = (elsewhere["verdict"] == "supported").sum(), len(elsewhere)
         lines.append(
             {
                 "Claim of the paper": group.statement,
-                "Tests": len(rows),
+                "Tests": len(there),
                 **{verdict.capitalize(): int(counts.get(verdict, 0)) for verdict in _VERDICTS},
+                "Elsewhere": f"{k} of {n} supported" if n else "",
                 "Data": ", ".join(DATA.get(source, source) for source in dict.fromkeys(ran)),
                 "Where": group.where,
             }
@@ -143,14 +158,16 @@ def estimated(claim: Claim) -> str:
     return f"{what}; {claim.rule.words}"
 
 
-def remark(claim: Claim, source: str, estimate: float, verdict: str) -> str:
-    """Say why a claim was not judged, or that its test is not the paper's; else nothing."""
+def remark(claim: Claim, row: NamedTuple) -> str:
+    """Say why a claim was not judged (`row` of `claims.tsv`), or that a test is not the paper's; else nothing."""
     if claim.rule.name == "figure":
         return "a claim of pictures: see the figures"
-    if verdict == "not run":
-        if claim.needs == "truth" and source != "stand-in":
+    if row.verdict == "not run":
+        if claim.needs == "truth" and row.source != "stand-in":
             return "only a stand-in knows the truth"
-        return "a result is absent" if pd.isna(estimate) else "too few fits for an interval"
+        return "a result is absent" if pd.isna(row.estimate) else "too few fits for an interval"
+    if entries.is_elsewhere(row.study):
+        return "not a study of the paper"
     return {"none": "a test of ours; the paper has none"}.get(claim.paper, "")
 
 
