@@ -25,6 +25,10 @@ class GPBoost(BoostedTrees):
     Intercepts alone, as in Sigrist's examples: trees have no linear term, so that random slopes, of mean 0 over clusters, would
     take up what is common to all clusters.
 
+    For continuous labels GPBoost's `leaves_newton_update`, off by default, is on. Else a step depends on the unit of the label
+    and overshoots where the error variance is small. For binary labels there are gradient steps alone, where LightGBM takes
+    Newton's: as many trees go less far.
+
     Where boosting stops early, the model is fitted once more with the number of trees that was best: the variance would be that
     of the last tree otherwise.
 
@@ -58,6 +62,7 @@ class GPBoost(BoostedTrees):
         self.models_[i] = json.loads(booster.model_to_string())["booster_str"]
 
     def _boost(self, fold, data, codes, settings, trees: int, stops: bool):
+        """The library's object after so many trees, or fewer where the validation rows stop it."""
         gpb, (likelihood, objective) = self._library, LIKELIHOODS[self.label]
         train, held, stopping = fold.train, fold.validation, {}
         effects = gpb.GPModel(group_data=codes[train], likelihood=likelihood, num_parallel_threads=1)
@@ -67,6 +72,8 @@ class GPBoost(BoostedTrees):
             others = gpb.Dataset(data.X[held], data.y[held].astype(float), reference=rows)
             stopping = {"valid_sets": [others], "early_stopping_rounds": int(settings["patience"])}
         parameters = {**self._parameters(settings), "objective": objective, "verbose": -1}
+        if self.label == "continuous":
+            parameters["leaves_newton_update"] = True
         return gpb.train(parameters, rows, trees, gp_model=effects, verbose_eval=False, **stopping)
 
     def _read(self, text):
