@@ -147,7 +147,7 @@ def _boundaries(block: Mapping) -> str:
     hidden = ", ".join(str(units) for units in block["network"]["hidden"])
     return (
         f"What each model (networks: hidden layers of {hidden} units, {block['training']['epochs']} epochs) predicts "
-        "over the plane, one seed and one fold. Models without random effects have the same boundary in each cluster. "
+        "over the plane, one seed and one fold. Models that do not look at the cluster have the same boundary in each. "
         "An even panel: that network predicts the same everywhere. Probes, where there are any, are held at their mean."
     )
 

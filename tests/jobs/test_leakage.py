@@ -45,7 +45,7 @@ STUDIES = ("mci_conversion", "mci_probes")
 # The logistic mixed model takes as long as all others together; it sees probes no other way than features.
 CASES = [(s, m) for s in STUDIES for m in registry.models_for(s) if (s, m) != ("mci_probes", "mixed_logit")]
 PARTITIONS = ("seen", "unseen", "unseen_population")
-WITH_SITE_INTERCEPTS = ("menet", "lmmnn", "mixedlm")
+WITH_SITE_INTERCEPTS = ("menet", "lmmnn", "mixedlm", "logistic_regression", "gpboost")
 TUNED = ("conventional", "armed")
 
 
