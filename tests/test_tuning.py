@@ -139,7 +139,7 @@ class TestTune:
 
     @pytest.mark.parametrize("model", ["logistic_regression", "gradient_boosting"])
     def test_methods_fitted_one_after_another(self, model):
-        """Scores are those of fits by hand, and `assign` fits what was chosen; for every kind of setting the first is its own."""
+        """Scores are those of fits by hand, the first are its own settings, and `assign` fits what was chosen."""
         plan = plan_of(model)
         tuning = tune(create(model), ALL, splits(), plan)
         inner = inner_splits(ALL, splits().select([0]), 2, "contract")
