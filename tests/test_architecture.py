@@ -31,7 +31,7 @@ TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statis
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
 LATENTS = {"latents"}
 SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
-SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
+SHOWING |= {"image_tables", "autoencoder_tables", "pages", "robustness"}
 MAY_IMPORT = {
     "errors": set(),
     "entries": set(),
@@ -93,6 +93,7 @@ MAY_IMPORT = {
     "clinical_tables": SHOWING,
     "image_tables": SHOWING,
     "autoencoder_tables": SHOWING,
+    "robustness": TABLES,
     "claims": TABLES | {"paper_claims"},
     "paper_claims": set(),
     "delong": {"errors"},

@@ -35,6 +35,7 @@ rule report:
         expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "claims", "deconfounding"]),
         "results/tuning.tsv",
         "results/univariate.tsv",
+        "results/ranks.tsv",
         recovered,
         figures_done,
         data_checks,
