@@ -20,6 +20,9 @@ PRIORS = ("slope_prior_sd", "intercept_prior_sd")
 OF_MODEL = ("lambda_g", "lambda_K", "lambda_F", PRIOR_SCALE)
 """Factors that change a model's settings; models that have no such setting are fitted once."""
 FACTORS = (*OF_MODEL, *OF_DATA)
+IMPORTANCE = "importance_at"
+"""Factor of how importance is read off the fits of the study as it is: over the test samples, or as the authors do."""
+AVERAGED, MEAN_POINT = "average", "mean_point"
 
 
 def swept_models(config: Mapping) -> list[str]:

@@ -31,7 +31,8 @@ TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statis
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
 LATENTS = {"latents"}
 SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
-SHOWING |= {"image_tables", "autoencoder_tables", "pages", "robustness"}
+SHOWING |= {"image_tables", "autoencoder_tables", "pages", "robustness", "sensitivity"}
+SHOWING |= {"author_choices", "robustness_tables", "sweep_config"}
 MAY_IMPORT = {
     "errors": set(),
     "entries": set(),
@@ -95,6 +96,9 @@ MAY_IMPORT = {
     "image_tables": SHOWING,
     "autoencoder_tables": SHOWING,
     "robustness": TABLES,
+    "sensitivity": TABLES | {"sweep_config"},
+    "author_choices": TABLES | {"sweep_config", "sensitivity"},
+    "robustness_tables": SHOWING,
     "claims": TABLES | {"paper_claims"},
     "paper_claims": set(),
     "delong": {"errors"},

@@ -25,16 +25,13 @@ from armed.data.study import is_probe
 from armed.jobs.fit import CLUSTER_INFERENCE, set_torch_threads
 from armed.metrics import compute
 from armed.stack import predictions
-from armed.sweep_config import OF_DATA, PRIOR_SCALE, PRIORS
+from armed.sweep_config import AVERAGED, IMPORTANCE, MEAN_POINT, OF_DATA, PRIOR_SCALE, PRIORS
 from armed.training import StackFit
 
 log = logging.getLogger(__name__)
 
 WHOLE_DATASET = -1
 """Fold of a value that belongs to a dataset: the mean over its folds."""
-IMPORTANCE = "importance_at"
-"""Factor of how importance is read off the default fits: averaged over the test samples, or as the authors do."""
-AVERAGED, MEAN_POINT = "average", "mean_point"
 _OUTPUTS = {
     "seen": ("seen", "mixed"),
     "unseen": ("unseen", "mixed"),
@@ -100,7 +97,7 @@ def sweep(settings: Mapping, out: Path, *, device: str, stack_size: int, engine:
         begin = time.time()
         others = sum(n for n in groups if n != n_clusters) if not entry.uses_clusters_in_training else 0
         found += _of_group(group, settings, how, others / n_clusters)
-        log.info("%d levels with %d clusters in %.1f s.", len(group), n_clusters, time.time() - begin)
+        log.info("Settings: %d, with %d clusters, in %.1f s.", len(group), n_clusters, time.time() - begin)
     named = {"study": settings["fit"]["study"], "model": entry.id, "variant": "main", "fold": WHOLE_DATASET}
     table = pd.concat(found, ignore_index=True).assign(**named, source=registry.study(named["study"]).source)
     results.write("sensitivity", table, out)

@@ -36,11 +36,13 @@ rule report:
         "results/tuning.tsv",
         "results/univariate.tsv",
         "results/ranks.tsv",
+        "results/figures/.robustness.done",
         recovered,
         figures_done,
         data_checks,
         slice_folders,
         workflow.source_path("../report/report.html.j2"),
+        workflow.source_path("../report/robustness.html.j2"),
         workflow.source_path("../report/page.css"),
     output:
         report="results/report.html",

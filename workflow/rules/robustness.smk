@@ -88,3 +88,28 @@ if SWEPT or RECOVERY:
             "Putting recovery and sweeps together."
         script:
             "../scripts/collect.py"
+
+
+rule robustness:
+    input:
+        expand("results/{table}.tsv", table=["metrics", "summary", "ranks"]),
+        recovered,
+    output:
+        touch("results/figures/.robustness.done"),
+    log:
+        "results/logs/robustness.log",
+    benchmark:
+        "results/timings/robustness.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=config,
+        code=code("armed.plotting.draw_robustness"),
+    message:
+        "Drawing ranks, sweeps and what the authors' choices are worth."
+    script:
+        "../scripts/robustness.py"
