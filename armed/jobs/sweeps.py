@@ -215,7 +215,8 @@ class _Scored:
         population = [np.full(len(r), -1) for r in ids]
         gradients = self.fit.stack.input_gradients(as_pool(X, self.fit.stack.device), ids, population, self.index)
         importance = pd.DataFrame([g.mean(0) * seen.X[r].std(0) for g, r in zip(gradients, rows, strict=True)])
-        means = importance.groupby([fold.seed for fold in self.drawn.folds]).agg(lambda v: v.mean(skipna=False))
+        seeds = np.array([fold.seed for fold in self.drawn.folds])
+        means = importance.groupby(seeds).agg(lambda v: v.mean(skipna=False))
         probe = np.array([is_probe(name) for name in seen.feature_names])
         best = means.loc[:, probe].max(axis=1, skipna=False)
         value = (1.0 + means.loc[:, ~probe].ge(best, axis=0).sum(axis=1)).where(best.notna())
