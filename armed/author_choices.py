@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from armed import labels
-from armed.intervals import Values, t_interval
+from armed.intervals import Estimate, Values, t_interval
 from armed.metrics import LOWER_IS_BETTER
 from armed.sensitivity import PROBE_WINS, measured
 from armed.statistics import Settings, estimate
@@ -100,8 +99,14 @@ def worth(
             found = estimate(pairs, choice.study, MAIN, PARTITION, None, settings)
             kind = "dataset" if settings.is_resampled(choice.study, MAIN) else "seed"
             names = (name, choice.study, own["source"].iloc[0], model, headline[choice.study])
-            lines.append((*names, *found, _sd(authors), _sd(other), len(np.unique(pairs.seed)), kind))
+            lines.append((*names, *_inside(found), _sd(authors), _sd(other), len(np.unique(pairs.seed)), kind))
     return pd.DataFrame(lines + _of_importance(sensitivity, settings), columns=list(COLUMNS))
+
+
+def _inside(found: Estimate) -> Estimate:
+    """Differences of shares and of metrics from 0 to 1 end at -1 and 1."""
+    low, high = (float(np.clip(bound, -1, 1)) for bound in (found.ci_low, found.ci_high))
+    return found._replace(ci_low=low, ci_high=high)
 
 
 def _sd(values: Values) -> float:
@@ -116,16 +121,15 @@ def _of_importance(sensitivity: pd.DataFrame, settings: Settings) -> list[tuple]
         if not {AVERAGED, MEAN_POINT} <= set(wins):
             continue
         pairs = (wins[MEAN_POINT] - wins[AVERAGED]).dropna().to_numpy()
-        found = t_interval(pairs, settings.confidence)
+        found = _inside(t_interval(pairs, settings.confidence))
         source = sensitivity.loc[sensitivity["factor"] == IMPORTANCE, "source"].iloc[0]
         lines.append(("importance", SWEPT, source, model, PROBE_WINS, *found, np.nan, np.nan, len(pairs), "dataset"))
     return lines
 
 
-def says(choice: str, model: str | None = None) -> str:
-    """The authors' way, for readers, with the model that it was tried on."""
-    name = CHOICES[choice].says if choice in CHOICES else IMPORTANCE_SAYS
-    return f"{name}: {labels.model(model)}" if model else name
+def says(choice: str) -> str:
+    """The authors' way, for readers."""
+    return CHOICES[choice].says if choice in CHOICES else IMPORTANCE_SAYS
 
 
 def lower_is_better(metric: str) -> bool:

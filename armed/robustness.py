@@ -52,9 +52,12 @@ def rank_shares(metrics: pd.DataFrame, headline: Mapping[str, str], settings: Se
     """
     rows = metrics[metrics["partition"].isin(PARTITIONS) & ~metrics["model"].isin(registry.WITHOUT_FITS)]
     rows = rows[rows["metric"].to_numpy() == rows["study"].map(dict(headline)).to_numpy()]
-    found = []
-    for key, group in rows.groupby(_OF, sort=False, observed=True):
-        study, _, variant, _partition, metric = key
+    found, groups = [], {key: group for key, group in rows.groupby(_OF, sort=False, observed=True)}
+    # Studies and variants as they come, partitions in their order.
+    place = {pair: i for i, pair in enumerate(dict.fromkeys((key[0], key[2]) for key in groups))}
+    for key in sorted(groups, key=lambda key: (place[key[0], key[2]], PARTITIONS.index(key[3]))):
+        study, variant, metric = key[0], key[2], key[4]
+        group = groups[key]
         if variant not in labels.data_variants(study):
             continue
         kind = unit(study, variant, settings)

@@ -50,12 +50,11 @@ def ranks_table(ranks: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """
     lines, means = [], mean_ranks(ranks)
     best = ranks[ranks["rank"] == 1]
-    for (study, variant, partition, metric), rows in best.groupby(
-        ["study", "variant", "partition", "metric"], sort=False
-    ):
+    by = ["study", "source", "variant", "partition", "metric"]
+    for (study, source, variant, partition, metric), rows in best.groupby(by, sort=False):
         n, unit, n_models = rows["n"].iloc[0], rows["unit"].iloc[0], rows["n_models"].iloc[0]
         base = {
-            "Study": labels.study(study),
+            "Study": study_name(study, source),
             "Clusters": labels.partition_short(partition),
             "Data": labels.variant_name(variant),
             "Metric": labels.metric(metric),
@@ -70,6 +69,11 @@ def ranks_table(ranks: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
             told = {"Model": labels.model(model), "Best in": "not ranked", "Mean rank": number(np.nan)}
             lines.append(base | told | {"Over": "fewer seeds, or undefined", "Of": ""})
     return pd.DataFrame(lines)
+
+
+def study_name(study: str, source: str) -> str:
+    """Name of a study, with a word where its data only stand in for others."""
+    return f"{labels.study(study)} (stand-in data)" if source == "stand-in" else labels.study(study)
 
 
 def _of_one(unit: str) -> str:
@@ -135,7 +139,7 @@ def choices_table(worth: pd.DataFrame) -> pd.DataFrame:
             {
                 "The authors' way": author_choices.says(row.choice),
                 "Model": labels.model(row.model),
-                "Study": labels.study(row.study),
+                "Study": study_name(row.study, row.source),
                 "Difference in": metric,
                 "Authors' way - other": interval(row.difference, row.ci_low, row.ci_high, signed=True),
                 "p": p_value(row.p),
@@ -173,11 +177,13 @@ def _of_ranks(rows: pd.DataFrame, study: str) -> Finding:
         text = f"{labels.model(first.model)} is best in {_count(first.share * n)} of {n} {UNITS[unit][int(n != 1)]}"
         if first.model != "armed" and (own["model"] == "armed").any():
             text += f", ARMED in {_count(own.loc[own['model'] == 'armed', 'share'].iloc[0] * n)}"
-        parts.append(f"on {labels.partition(partition)} {text}")
+        where = labels.partition(partition).replace("deconfounded", "test data without the confounding")
+        parts.append(f"on {where} {text}")
     units = set(rows["unit"])
     note = "" if units == {"dataset"} else " (of one dataset: nothing is said of other samples)"
     text = "; ".join(parts)
-    return Finding(f"Ranks, {labels.study(study)}", f"{text[:1].upper()}{text[1:]}{note}.")
+    about = f"Ranks, {study_name(study, rows['source'].iloc[0])}"
+    return Finding(about, f"{text[:1].upper()}{text[1:]}{note}.")
 
 
 def _count(value: float) -> str:
@@ -225,8 +231,8 @@ def _of_choices(worth: pd.DataFrame) -> list[Finding]:
             if not np.isnan(row.sd_authors):
                 spread = f", s.d. over seeds {number(row.sd_authors)} against {number(row.sd_other)}"
             parts.append(f"{labels.model(row.model)} {gain} in {metric}{spread}")
-        study = labels.study(rows["study"].iloc[0])
-        found.append(Finding(f"{author_choices.says(choice)} ({study})", f"{'; '.join(parts)}."))
+        study = study_name(*rows[["study", "source"]].iloc[0])
+        found.append(Finding(f"{author_choices.says(choice)}: {study}", f"{'; '.join(parts)}."))
     return found
 
 

@@ -87,7 +87,8 @@ def differences(
         if of != model or theirs is None:
             continue
         pairs = (mine - theirs).dropna().to_numpy()
-        lines.append((factor, level, measure, *t_interval(pairs, confidence)[:3], len(pairs)))
+        mean, low, high, _ = t_interval(pairs, confidence)
+        lines.append((factor, level, measure, mean, *np.clip([low, high], -1, 1), len(pairs)))
     return pd.DataFrame(lines, columns=["factor", "level", "measure", "difference", "ci_low", "ci_high", "n"])
 
 

@@ -55,6 +55,7 @@ def ranks(shown: pd.DataFrame) -> Figure:
         ax = figure.add_subplot(grid[divmod(i, COLUMNS)])
         _bars(ax, rows, models)
         title = f"{style.wrapped(labels.study(study))}\n{labels.partition_short(partition)}, n = {rows['n'].iloc[0]}"
+        title += ", stand-in" if rows["source"].iloc[0] == "stand-in" else ""
         ax.set_title(title, fontsize=_SMALL, pad=3, loc="left")
         ax.set_yticks(range(len(models)), [labels.model(m) for m in models] if i % COLUMNS == 0 else [])
         ax.tick_params(axis="y", labelsize=_SMALL, length=0)
@@ -216,7 +217,8 @@ def _differences(ax: Axes, worth: pd.DataFrame) -> None:
         reach = [[row.difference - row.ci_low], [row.ci_high - row.difference]]
         colour = style.model_colour(row.model)
         ax.errorbar(row.difference, place, xerr=reach, fmt="o", color=colour, markersize=4.5, linewidth=1.4)
-        names.append(author_choices.says(row.choice, row.model))
+        name = f"{author_choices.says(row.choice)}: {labels.model(row.model)}"
+        names.append(f"{name} (stand-in)" if row.source == "stand-in" else name)
     ax.axvline(0, color="#555555", linewidth=0.8)
     _rows(ax, len(names))
     ax.set_yticks(range(len(names)), names, fontsize=_SMALL)
