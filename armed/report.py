@@ -22,6 +22,7 @@ from armed import (
     registry,
     reproducibility,
     results,
+    robustness_tables,
     schemas,
     tables,
 )
@@ -78,6 +79,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         tolerance=f"{config['statistics']['tolerance']:g}",
         stand_ins=_stand_ins(found["metrics"]),
         studies=[_study(study, found, results_dir, config) for study in studies],
+        robustness=_robustness(results_dir, config),
     )
     with atomic(out) as part:
         part.write_text(page, encoding="utf-8")
@@ -116,7 +118,7 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
         made |= autoencoder_tables.study_tables(study, found)
         for name, frame in made.items():
             written += tables.table(name, frame, results_dir / "tables", caption)
-    return written
+    return written + robustness_tables.write_tables(results_dir, config)
 
 
 def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: Mapping) -> pd.DataFrame:
@@ -217,6 +219,12 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
         "absent": _html(absent_cells(study, found["metrics"], results_dir, config)),
         "notes": _html(fit_notes(study, found["metrics"])),
     }
+
+
+def _robustness(results_dir: Path, config: Mapping) -> dict:
+    """How far the conclusions hold; empty where nothing was ranked."""
+    values = robustness_tables.report_values(results_dir, config)
+    return values | {"figures": [_figure(spec, results_dir) for spec in values.get("figures", ())]} if values else {}
 
 
 def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) -> dict:

@@ -33,6 +33,7 @@ LATENTS = {"latents"}
 SHOWING = TABLES | LATENTS | {"claims", "config", "plotting", "findings", "tables", "clinical_tables", "claims_tables"}
 JUDGING = {"claims", "claim_evidence", "claim_rules"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
+SHOWING |= {"robustness", "sensitivity", "author_choices", "robustness_tables", "sweep_config"}
 MAY_IMPORT = {
     "errors": set(),
     "entries": set(),
@@ -41,9 +42,10 @@ MAY_IMPORT = {
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
     "own_studies": {"errors", "registry"},
-    "config_rules": {"errors", "registry", "own_studies", "tuning_config"},
+    "sweep_config": {"registry"},
+    "config_rules": {"errors", "registry", "own_studies", "tuning_config", "sweep_config"},
     "config_checks": {"errors", "registry", "own_studies", "config_rules"},
-    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config"},
+    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config", "sweep_config"},
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
@@ -98,6 +100,10 @@ MAY_IMPORT = {
     "claim_evidence": TABLES | {"claims"},
     "claim_rules": TABLES | {"claims", "claim_evidence"},
     "claims_tables": SHOWING,
+    "robustness": TABLES,
+    "sensitivity": TABLES | {"sweep_config"},
+    "author_choices": TABLES | {"sweep_config", "sensitivity"},
+    "robustness_tables": SHOWING,
     "delong": {"errors"},
     "auroc_intervals": TABLES,
     "latents": set(),
