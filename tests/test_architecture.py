@@ -100,6 +100,8 @@ MAY_IMPORT = {
     "latents": set(),
     "pages": SHOWING,
     "report": SHOWING | {"retrieval"},
+    "archive": SHOWING | {"archive", "jobs", "own_studies", "report", "retrieval"},
+    "verify": {"archive", "errors", "files"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
     "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
@@ -114,6 +116,8 @@ NO_TORCH = (
     | {
         *(
             "report",
+            "archive",
+            "verify",
             "data_warnings",
             "data_checks",
             "method",
