@@ -21,7 +21,7 @@ CODED = ("davies_bouldin", "calinski_harabasz", "cluster_probe_accuracy")
 CODED = (*CODED, "variance_cluster", "variance_group", "variance_phenotype")
 """Metrics of codes."""
 _OF_CODES = {"seen": "latents", "unseen": "latents_unseen"}
-_FIT = ["variant", "partition", "seed", "fold"]
+FIT = ["variant", "partition", "seed", "fold"]
 
 
 def scores(archive: Unpacked) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -43,8 +43,8 @@ def scores(archive: Unpacked) -> tuple[pd.DataFrame, pd.DataFrame]:
         arrays = read_codes(path)
         named = {"study": study, "model": model, "source": registry.study(study).source}
         errors = errors_of(arrays)
-        found["metrics"] += [_means(errors, _FIT).assign(**named), of_codes(arrays).assign(**named)]
-        found["cluster_metrics"].append(_means(errors, [*_FIT, "cluster"]).assign(**named))
+        found["metrics"] += [means_of(errors, FIT).assign(**named), of_codes(arrays).assign(**named)]
+        found["cluster_metrics"].append(means_of(errors, [*FIT, "cluster"]).assign(**named))
     return tuple(_joined(name, frames) for name, frames in found.items())
 
 
@@ -85,7 +85,7 @@ def errors_of(codes: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _means(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def means_of(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     groups = errors.groupby(by, sort=True)["error"]
     found = groups.agg(value=lambda own: own.mean(skipna=False), n="size").reset_index()
     return found.assign(metric="mse", note="")
@@ -106,7 +106,7 @@ def of_codes(codes: Mapping[str, np.ndarray]) -> pd.DataFrame:
         factors = (own["cluster"], own["group"], phenotype, own["subject"])
         read |= latents.variance_partition(own["latent"], *factors)
         rows += [("main", _OF_CODES[part], seed, fold, metric, *reading) for metric, reading in read.items()]
-    return pd.DataFrame(rows, columns=[*_FIT, "metric", "value", "n", "note"])
+    return pd.DataFrame(rows, columns=[*FIT, "metric", "value", "n", "note"])
 
 
 def subjects(predictions: pd.DataFrame, data: StudyData, study: str) -> pd.DataFrame:
