@@ -37,19 +37,14 @@ def sources(results_dir: Path, config: Mapping) -> dict[str, str]:
     config : mapping
         The whole configuration.
     """
-    found = {}
-    for study in configuration.selected_studies(config):
-        told = [configuration.source(config, study), *_told(results_dir, study)]
-        found[study] = next((source for source in told if source in WITHHELD), told[-1])
-    return found
-
-
-def _told(results_dir: Path, study: str) -> list[str]:
-    """Sources that a study's results name: all rows of `metrics.tsv`, and of each model the first row of its own table."""
-    found = [row["source"] for row in _rows(results_dir / "metrics.tsv") if row["study"] == study]
-    for path in sorted((results_dir / "parts" / study).glob("*/metrics.tsv")):
-        found += [row["source"] for row in _rows(path, 1)]
-    return list(dict.fromkeys(found))
+    told = {study: [configuration.source(config, study)] for study in configuration.selected_studies(config)}
+    for row in _rows(results_dir / "metrics.tsv"):
+        if row["source"] not in told.get(row["study"], row["source"]):
+            told[row["study"]].append(row["source"])
+    for study in told:  # of each model the first row of its own table
+        for path in sorted((results_dir / "parts" / study).glob("*/metrics.tsv")):
+            told[study] += [row["source"] for row in _rows(path, 1)]
+    return {study: next((s for s in found if s in WITHHELD), found[-1]) for study, found in told.items()}
 
 
 def _rows(path: Path, most: int | None = None) -> Iterator[dict[str, str]]:

@@ -254,10 +254,11 @@ def _set_aside(rows: pd.DataFrame, withheld: Collection[str]) -> tuple[pd.Series
 def _for_readers(archive: Unpacked, folder: Path) -> Iterator[Outcome]:
     """Tables of the report, made again from the archived ones."""
     log.info("Writing the tables for readers again.")
-    if (slices := archive.results / "slices").is_dir():
-        shutil.copytree(slices, folder / "slices")
-    for path in archive.tables().values():
-        shutil.copyfile(path, folder / path.name)
+    for path in archive.results.iterdir():
+        if path.is_dir() and path.name != "tables":
+            (folder / path.name).symlink_to(path)
+        elif path.suffix == ".tsv":
+            shutil.copyfile(path, folder / path.name)
     write_tables(folder, archive.config)
     found = {suffix: Outcome(f"tables/*{suffix}") for suffix in (".tsv", ".html", ".tex")}
     theirs, ours = ({path.name for path in (of / "tables").glob("*.*")} for of in (archive.results, folder))
