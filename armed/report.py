@@ -15,6 +15,7 @@ from PIL import Image
 
 from armed import (
     autoencoder_tables,
+    claims_tables,
     clinical_tables,
     image_tables,
     labels,
@@ -104,6 +105,8 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
     results_dir = Path(results_dir)
     found = _tables(results_dir)
     written = []
+    for name, frame in claims_tables.run_tables(found["claims"]).items():
+        written += tables.table(name, frame, results_dir / "tables", claims_tables.CAPTION)
     for study in configuration.selected_studies(config):
         sources = found["summary"].loc[found["summary"]["study"] == study, "source"].unique()
         caption = ". ".join([labels.study(study), *(labels.source(source) for source in sources)]) + "."
@@ -227,7 +230,7 @@ def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) ->
             (labels.partition(partition).capitalize(), _html(frame).replace(", ", ",\u00a0"))  # not broken there
             for partition, frame in clinical_tables.published_tables(found["comparison"], study).items()
         ],
-        "claims": _html(clinical_tables.claims_table(found["claims"], found["comparison"], study)),
+        "claims": _html(claims_tables.study_ledger(found["claims"], study)),
         "discrimination": _html(clinical_tables.discrimination_table(found["summary"], study)),
         "truth": _html(clinical_tables.truth_table(found["summary"], study)),
         "recovery": _html(clinical_tables.recovery_table(found["sensitivity"], study, confidence)),

@@ -227,13 +227,15 @@ def _summaries(archive: Unpacked, folder: Path) -> Iterator[Outcome]:
     log.info("Summarising again.")
     folder.mkdir()
     out = {name: folder / f"{name}.tsv" for name in SUMMARIES}
-    published = archive.folder / "config" / "published_results.csv"
+    published, claimed = (archive.folder / "config" / name for name in ("published_results.csv", "claims.yaml"))
+    balanced = [path for s in archive.whole() if (path := archive.results / "data" / f"{s}.npz").is_file()]
     tables = {name: archive.results / f"{name}.tsv" for name in schemas.TABLES}
     for name in ("metrics", "cluster_metrics", "importance", "auroc_intervals"):
         if not tables[name].is_file():
             results.write(name, results.empty(name), tables[name])
     there = {name: path for name, path in tables.items() if path.is_file()}
-    summarise_all(archive.config, there, published, out, [path for _, _, path in archive.draws()])
+    draws = [path for _, _, path in archive.draws()]
+    summarise_all(archive.config, there, published, out, draws, balanced, claimed)
     for name in SUMMARIES:
         # Of importance only that of the user's own data is not there.
         withheld = [s for s, source in archive.withheld.items() if source == "own" or name != "deconfounding"]

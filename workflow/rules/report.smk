@@ -41,6 +41,7 @@ rule report:
         slice_folders,
         workflow.source_path("../report/report.html.j2"),
         workflow.source_path("../report/page.css"),
+        workflow.source_path("../../config/claims.yaml"),
     output:
         report="results/report.html",
         tables=directory("results/tables"),
