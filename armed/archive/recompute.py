@@ -24,28 +24,27 @@ _OF_CODES = {"seen": "latents", "unseen": "latents_unseen"}
 FIT = ["variant", "partition", "seed", "fold"]
 
 
-def scores(archive: Unpacked) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of `metrics` and `cluster_metrics` that follow from predictions and thresholds, or from codes and errors."""
-    found = {"metrics": [of_importance(archive.table("importance"))], "cluster_metrics": []}
-    thresholds = archive.table("thresholds")
-    for study, model, path in archive.models("predictions/*.parquet"):
-        entry = registry.study(study)
-        own = thresholds[(thresholds["study"] == study) & (thresholds["model"] == model)]
-        scored = scoring.score(
-            results.read("predictions", path),
-            entry.metrics,
-            None if entry.threshold == "constant" else own,
-            **{"study": study, "source": entry.source, "model": model},
-        )
-        found["metrics"].append(scored.metrics)
-        found["cluster_metrics"].append(scored.cluster_metrics)
-    for study, model, path in archive.models("latents/*.npz"):
-        arrays = read_codes(path)
-        named = {"study": study, "model": model, "source": registry.study(study).source}
-        errors = errors_of(arrays)
-        found["metrics"] += [means_of(errors, FIT).assign(**named), of_codes(arrays).assign(**named)]
-        found["cluster_metrics"].append(means_of(errors, [*FIT, "cluster"]).assign(**named))
-    return tuple(_joined(name, frames) for name, frames in found.items())
+def scores(archive: Unpacked, study: str, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of `metrics` and `cluster_metrics` that follow from a model's predictions and thresholds, or codes and errors."""
+    entry = registry.study(study)
+    named = {"study": study, "model": model, "source": entry.source}
+    metrics, by_cluster = [of_importance(archive.of_model("importance", study, model))], []
+    if study in archive.whole():
+        predictions = archive.results / "predictions" / study / f"{model}.parquet"
+        if predictions.is_file():
+            constant = entry.threshold == "constant"
+            thresholds = None if constant else archive.of_model("thresholds", study, model)
+            rows = results.read("predictions", predictions)
+            scored = scoring.score(rows, entry.metrics, thresholds, **named)
+            metrics.append(scored.metrics)
+            by_cluster.append(scored.cluster_metrics)
+        codes = archive.results / "latents" / study / f"{model}.npz"
+        if codes.is_file():
+            arrays = read_codes(codes)
+            errors = errors_of(arrays)
+            metrics += [means_of(errors, FIT).assign(**named), of_codes(arrays).assign(**named)]
+            by_cluster.append(means_of(errors, [*FIT, "cluster"]).assign(**named))
+    return _joined("metrics", metrics), _joined("cluster_metrics", by_cluster)
 
 
 def _joined(name: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -137,19 +136,18 @@ def draws(archive: Unpacked, study: str, model: str, path: Path) -> pd.DataFrame
     data = archive.results / "data" / f"{study}.npz"
     if not (predictions.is_file() and data.is_file()):
         return results.empty("draws")
-    rows = _complete(results.read("predictions", predictions), archive.table("metrics"), study, model, path)
+    own = archive.of_model("metrics", study, model)
+    rows = _complete(results.read("predictions", predictions), own, path)
     if rows.empty:
         return results.empty("draws")
-    entry, thresholds = registry.study(study), archive.table("thresholds")
-    own = thresholds[(thresholds["study"] == study) & (thresholds["model"] == model)]
+    entry, own = registry.study(study), archive.of_model("thresholds", study, model)
     rows = subjects(rows, StudyData.load(data), study).reset_index(drop=True)
     return draws_of_model(rows, entry.metrics, **named, thresholds=own)
 
 
-def _complete(rows: pd.DataFrame, metrics: pd.DataFrame, study: str, model: str, path: Path) -> pd.DataFrame:
+def _complete(rows: pd.DataFrame, own: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Predictions of the variants and partitions that have draws, if they are there for all seeds that were scored."""
     drawn = results.read("draws", path)[["variant", "partition"]].drop_duplicates().astype(str)
-    own = metrics[(metrics["study"] == study) & (metrics["model"] == model)]
     kept = []
     for variant, partition in drawn.itertuples(index=False):
         of = rows[(rows["variant"] == variant) & (rows["partition"] == partition)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Unpacked:
 
     folder: Path
     manifest: Mapping
+    _read: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def results(self) -> Path:
@@ -63,8 +64,16 @@ class Unpacked:
         return {path.stem: path for path in sorted(self.results.glob("*.tsv")) if path.stem in schemas.TABLES}
 
     def table(self, name: str) -> pd.DataFrame:
+        """A table of the archive, read once; without rows where it has none."""
         path = self.results / f"{name}.tsv"
-        return results.read(name, path) if path.is_file() else results.empty(name)
+        if name not in self._read:
+            self._read[name] = results.read(name, path) if path.is_file() else results.empty(name)
+        return self._read[name]
+
+    def of_model(self, name: str, study: str, model: str) -> pd.DataFrame:
+        """Rows of a table of one model in a study."""
+        frame = self.table(name)
+        return frame[(frame["study"] == study) & (frame["model"] == model)]
 
     def models(self, kind: str) -> Iterator[tuple[str, str, Path]]:
         """Study, model and file of each that has one: ``predictions/*.parquet`` or ``latents/*.npz``."""

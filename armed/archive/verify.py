@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SUMMARIES = ("summary", "comparison", "paired_tests", "claims", "deconfounding")
 """Tables that `armed.jobs.collect.summarise_all` writes."""
+SAMPLES = ("predictions/*.parquet", "latents/*.npz")
+"""Files of single samples."""
 OF_NETWORKS = ("z_accuracy", "adversary_accuracy", "slope_recovery", "slope_ratio", "intercept_recovery")
 OF_NETWORKS = (*OF_NETWORKS, "feature_recovery")
 NOT_RECOMPUTED = {
@@ -115,12 +117,18 @@ def _remark(found: Verification) -> None:
 
 
 def _scores(archive: Unpacked) -> Iterator[Outcome]:
-    again = recompute.scores(archive)
-    for name, frame in zip(("metrics", "cluster_metrics"), again, strict=True):
-        log.info("Comparing %s.", name)
-        archived = archive.table(name)
-        frame = _asked_for(archived, frame, name)
-        yield compare(name, archived, frame, lambda rows: _why_not(archive, rows))
+    """Model by model, which bounds memory."""
+    names = ("metrics", "cluster_metrics")
+    total = {name: Outcome(f"{name}.tsv") for name in names}
+    pairs = {pair for name in names for pair in _index(archive.table(name), ["study", "model"])}
+    pairs |= {(study, model) for kind in SAMPLES for study, model, _ in archive.models(kind)}
+    for study, model in sorted(pairs):
+        log.info("Scoring %s in %s again.", model, study)
+        for name, frame in zip(names, recompute.scores(archive, study, model), strict=True):
+            archived = archive.of_model(name, study, model)
+            again = _asked_for(archived, frame, name)
+            total[name].add(compare(name, archived, again, lambda rows: _why_not(archive, rows)))
+    yield from total.values()
 
 
 def _asked_for(archived: pd.DataFrame, again: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -143,7 +151,7 @@ def _why_not(archive: Unpacked, rows: pd.DataFrame) -> pd.Series:
     """Why rows of metrics were not computed again; empty where they should have been."""
     seeds = archive.config["predictions"]["unseen_seeds"]
     coded = rows["study"].isin(registry.AUTOENCODED) & rows["metric"].isin([*recompute.CODED, "mse"])
-    files = {kind: {(s, m) for s, m, _ in archive.models(kind)} for kind in ("predictions/*.parquet", "latents/*.npz")}
+    files = {kind: {(s, m) for s, m, _ in archive.models(kind)} for kind in SAMPLES}
     pairs = list(zip(rows["study"], rows["model"], strict=True))
     has = {kind: np.array([pair in there for pair in pairs], dtype=bool) for kind, there in files.items()}
     on_training = (rows["metric"] == "cluster_probe_accuracy") & (rows["partition"] == "latents")
@@ -153,8 +161,8 @@ def _why_not(archive: Unpacked, rows: pd.DataFrame) -> pd.Series:
         "read off saliency maps of all samples; the archive has those of a few": rows["metric"] == "localisation",
         "read off a probe that was fitted to codes of training samples, which are not kept": on_training,
         "of codes and errors, which are kept of variant main": coded & (rows["variant"] != "main"),
-        "there are no codes of this model in the archive": coded & ~has["latents/*.npz"],
-        "there are no predictions of this model in the archive": ~coded & ~has["predictions/*.parquet"],
+        "there are no codes of this model in the archive": coded & ~has[SAMPLES[1]],
+        "there are no predictions of this model in the archive": ~coded & ~has[SAMPLES[0]],
         f"predictions for unseen clusters are kept of seeds below {seeds}": (
             ~coded & rows["partition"].str.startswith("unseen") & (rows["seed"] >= seeds)
         ),
@@ -203,7 +211,7 @@ def _auroc_intervals(archive: Unpacked) -> Iterator[Outcome]:
     log.info("Making intervals of the AUROC again.")
 
     def why(rows: pd.DataFrame) -> pd.Series:
-        there = {(study, model) for study, model, _ in archive.models("predictions/*.parquet")}
+        there = {(study, model) for study, model, _ in archive.models(SAMPLES[0])}
         pairs = zip(rows["study"], rows["model"], strict=True)
         absent = "there are no predictions of this model in the archive"
         told = [_WITHHELD if s in archive.withheld else "" if (s, m) in there else absent for s, m in pairs]

@@ -50,16 +50,41 @@ def verified(project: Project, path, *arguments: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.fixture(scope="module")
+def archive(smoke, tmp_path_factory):
+    """The archive of the smoke run, in a folder of its own."""
+    assert "archive" not in smoke.planned("--forceall").rules  # no part of a plain run
+    done = smoke.run("archive")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return shutil.copy(smoke.folder / "run" / "results" / NAME, tmp_path_factory.mktemp("elsewhere") / NAME)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A run on a table of the user's own, and on a table as ADNI gives it, where the user has it."""
+    project = Project(tmp_path_factory.mktemp("withheld"))
+    (project.folder / "withheld.yaml").write_text(WITHHELD, encoding="utf-8")
+    mine = project.folder / "run" / "mine"
+    write_stand_in(mine, 3)
+    table = pd.read_csv(mine / "ADNIMERGE.csv", dtype=str, keep_default_na=False)
+    table["RID"] = (table["RID"].astype(int) + RID).astype(str)
+    table["SITE"] = (table["SITE"].astype(int) + SITE).astype(str)
+    table["PTID"] = "Zq7" + table["PTID"]
+    table.to_csv(mine / "ADNIMERGE.csv", index=False)
+    rng = np.random.default_rng(0)
+    wards = pd.DataFrame({"age": rng.normal(50, 10, 160).round(1), "sex": rng.choice(["Zq7-f", "Zq7-m"], 160)})
+    wards["ward"] = [f"Zq7-{k // 20}" for k in range(160)]
+    wards["who"] = [f"Zq7-{k // 2}" for k in range(160)]
+    wards["ill"] = rng.choice(["Zq7-yes", "Zq7-no"], 160)
+    wards.to_csv(mine / "wards.csv", index=False)
+    done = project.run("archive", config="withheld.yaml")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return project
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("workflow")
 class TestSmoke:
-    @pytest.fixture(scope="class")
-    def archive(self, smoke, tmp_path_factory):
-        assert "archive" not in smoke.planned("--forceall").rules  # no part of a plain run
-        done = smoke.run("archive")
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-        return shutil.copy(smoke.folder / "run" / "results" / NAME, tmp_path_factory.mktemp("elsewhere") / NAME)
-
     def test_the_check_agrees_with_all_it_can_compute(self, smoke, archive, tmp_path):
         done = verified(smoke, archive, "--report", str(tmp_path / "found.json"))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -89,28 +114,6 @@ class TestSmoke:
 @pytest.mark.slow
 @pytest.mark.xdist_group("tables")
 class TestWithheld:
-    @pytest.fixture(scope="class")
-    def project(self, tmp_path_factory):
-        """A run on a table of the user's own, and on a table as ADNI gives it, where the user has it."""
-        project = Project(tmp_path_factory.mktemp("withheld"))
-        (project.folder / "withheld.yaml").write_text(WITHHELD, encoding="utf-8")
-        mine = project.folder / "run" / "mine"
-        write_stand_in(mine, 3)
-        table = pd.read_csv(mine / "ADNIMERGE.csv", dtype=str, keep_default_na=False)
-        table["RID"] = (table["RID"].astype(int) + RID).astype(str)
-        table["SITE"] = (table["SITE"].astype(int) + SITE).astype(str)
-        table["PTID"] = "Zq7" + table["PTID"]
-        table.to_csv(mine / "ADNIMERGE.csv", index=False)
-        rng = np.random.default_rng(0)
-        wards = pd.DataFrame({"age": rng.normal(50, 10, 160).round(1), "sex": rng.choice(["Zq7-f", "Zq7-m"], 160)})
-        wards["ward"] = [f"Zq7-{k // 20}" for k in range(160)]
-        wards["who"] = [f"Zq7-{k // 2}" for k in range(160)]
-        wards["ill"] = rng.choice(["Zq7-yes", "Zq7-no"], 160)
-        wards.to_csv(mine / "wards.csv", index=False)
-        done = project.run("archive", config="withheld.yaml")
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-        return project
-
     def test_nothing_of_a_subject_or_cluster_is_in_it(self, project):
         found, read = {}, 0
         with zipfile.ZipFile(project.folder / "run" / "results" / NAME) as archive:
