@@ -20,6 +20,8 @@ CLAIMS = ROOT / "config" / "claims.yaml"
 PUBLISHED = ROOT / "config" / "published_results.csv"
 SCHEMA = ROOT / "workflow" / "schemas" / "claims.schema.yaml"
 OWN = registry.OWN
+ELSEWHERE = ("heart",)
+"""Studies of the benchmark that the paper does not have."""
 NOT_THE_PAPERS = ("rerun",)
 """Tables of `published_results.csv` that the paper does not have: the authors' code, run again."""
 _NEEDS = {
@@ -190,6 +192,11 @@ def schema(groups: tuple[str, ...] = ()) -> dict:
         "groups": list(groups),
     }
     return _filled(parse_yaml(SCHEMA.read_text(encoding="utf-8")), names)
+
+
+def is_elsewhere(study: str) -> bool:
+    """Whether a study is not one of the paper: its claims are then asked of other data."""
+    return study in ELSEWHERE or study not in registry.BUILT_IN
 
 
 def published(claim: Claim, study: str, path: Path = PUBLISHED) -> float | None:

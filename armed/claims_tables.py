@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,17 @@ LEDGER = (
     *("Claim of the paper", "Tested as", "Study", "Data", "Estimate", "Published", "Verdict", "Remark"),
     *("Estimated", "Where"),
 )
-SUMMARY = ("Claim of the paper", "Tests", "Supported", "Contradicted", "Inconclusive", "Not run", "Data", "Where")
+SUMMARY = (
+    "Claim of the paper",
+    "Tests",
+    "Supported",
+    "Contradicted",
+    "Inconclusive",
+    "Not run",
+    "Elsewhere",
+    "Data",
+    "Where",
+)
 DATA = {
     "simulated": "simulated",
     "stand-in": "on a stand-in",
@@ -57,7 +69,7 @@ def ledger(judged: pd.DataFrame, claims: tuple[Claim, ...] | None = None) -> pd.
                     "Estimate": shown(claim, row.estimate, row.ci_low, row.ci_high),
                     "Published": shown(claim, np.nan if theirs is None else theirs),
                     "Verdict": row.verdict,
-                    "Remark": remark(claim, row.source, row.estimate, row.verdict),
+                    "Remark": remark(claim, row),
                     "Estimated": estimated(claim),
                     "Where": claim.where,
                 }
@@ -83,20 +95,23 @@ def summary(judged: pd.DataFrame, claims: tuple[Claim, ...] | None = None) -> pd
     Returns
     -------
     pandas.DataFrame
-        Columns `SUMMARY`, one row per claim of the paper; numbers, but for the words.
+        Columns `SUMMARY`, one row per claim of the paper. Counts are of the paper's studies; `Elsewhere` is of the others.
     """
     claims = entries.load() if claims is None else claims
     lines = []
     for group in entries.groups(claims):
-        ids = {claim.id for claim in claims if claim.group == group}
-        rows = judged[judged["claim"].isin(ids)]
-        counts = rows["verdict"].value_counts()
-        ran = rows.loc[rows["verdict"] != "not run", "source"]
+        rows = judged[judged["claim"].isin([claim.id for claim in claims if claim.group == group])]
+        apart = rows["study"].map(entries.is_elsewhere).astype(bool)
+        there, elsewhere = rows[~apart], rows[apart & (rows["verdict"] != "not run")]
+        counts = there["verdict"].value_counts()
+        ran = there.loc[there["verdict"] != "not run", "source"]
+        k, n = (elsewhere["verdict"] == "supported").sum(), len(elsewhere)
         lines.append(
             {
                 "Claim of the paper": group.statement,
-                "Tests": len(rows),
+                "Tests": len(there),
                 **{verdict.capitalize(): int(counts.get(verdict, 0)) for verdict in _VERDICTS},
+                "Elsewhere": f"{k} of {n} supported" if n else "",
                 "Data": ", ".join(DATA.get(source, source) for source in dict.fromkeys(ran)),
                 "Where": group.where,
             }
@@ -129,36 +144,37 @@ def shown(claim: Claim, mean: float, low: float = np.nan, high: float = np.nan) 
 
 def estimated(claim: Claim) -> str:
     """Say what is estimated, and what of it supports the claim."""
-    first, second = (_side(side) for side in (claim.first, claim.second))
-    metric = labels.metric(claim.metric)
+    sides = [side for side in (claim.first, claim.second) if side]
+    names, partitions = [labels.model(side.model) for side in sides], dict.fromkeys(side.partition for side in sides)
+    where = ""
+    if len(partitions) > 1:
+        names = [f"{name} ({labels.partition(side.partition)})" for name, side in zip(names, sides, strict=True)]
+    elif claim.metric:
+        where = f", {labels.partition(claim.first.partition)}"
+    metric, pair = labels.metric(claim.metric) + where, " less ".join(names)
     what = {
-        "difference": f"{metric}: {first} less {second}",
-        "relative_gain": f"{metric}: {first} by {second}, in percent more",
-        "level": f"{metric}: {first}",
-        "probe_share": f"datasets with a probe among the important features: {first} less {second}",
-        "balance_correlation": f"r over clusters of intercept and class balance: {first}",
-        "slope_correlation": f"r over {claim.features} features of the s.d. of slopes and univariate models: {first}",
-        "figure": "pictures",
+        "difference": f"{metric}: {pair}",
+        "relative_gain": f"Gain in {metric}: {' over '.join(names)}",
+        "level": f"{metric}: {pair}",
+        "probe_share": f"Datasets with a probe among the important features: {pair}",
+        "balance_correlation": f"r over clusters of intercepts with class balance: {pair}",
+        "slope_correlation": f"r over {claim.features} features of s.d. of slopes with univariate models: {pair}",
+        "figure": "Pictures",
     }[claim.statistic]
-    return f"{what}; {claim.rule.words}"
+    return f"{what[:1].upper() if what[:2] != 'r ' else what[:1]}{what[1:]}; {claim.rule.words}{claim.unit}"
 
 
-def remark(claim: Claim, source: str, estimate: float, verdict: str) -> str:
-    """Say why a claim was not judged, or that its test is not the paper's; else nothing."""
+def remark(claim: Claim, row: NamedTuple) -> str:
+    """Say why a claim was not judged (`row` of `claims.tsv`), or that a test is not the paper's; else nothing."""
     if claim.rule.name == "figure":
         return "a claim of pictures: see the figures"
-    if verdict == "not run":
-        if claim.needs == "truth" and source != "stand-in":
+    if row.verdict == "not run":
+        if claim.needs == "truth" and row.source != "stand-in":
             return "only a stand-in knows the truth"
-        return "a result is absent" if pd.isna(estimate) else "too few fits for an interval"
+        return "a result is absent" if pd.isna(row.estimate) else "too few fits for an interval"
+    if entries.is_elsewhere(row.study):
+        return "not a study of the paper"
     return {"none": "a test of ours; the paper has none"}.get(claim.paper, "")
-
-
-def _side(side: entries.Side | None) -> str:
-    if side is None:
-        return ""
-    name = labels.model(side.model)
-    return f"{name}, {labels.partition(side.partition)}" if side.partition else name
 
 
 def _by_group(claims: tuple[Claim, ...]) -> list[Claim]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from armed import claims_tables, clinical_tables, labels, registry, tables
+from armed.claims import is_elsewhere
 from armed.metrics import LOWER_IS_BETTER
 from armed.plotting.catalogue import headline_metric, is_null_check
 from armed.statistics import RESAMPLED
@@ -83,7 +84,8 @@ def _claims(judged: pd.DataFrame) -> list[Finding]:
     counts = judged["verdict"].value_counts()
     counted = _listed([f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS if counts.get(verdict, 0)])
     text = f"Of {len(judged)}: {counted} (corrected intervals; Holm over all of them, {ALPHA:g})."
-    found = [Finding("Claims of the paper", text)]
+    elsewhere = bool(judged["study"].map(is_elsewhere).all())
+    found = [Finding("Claims of the paper" + ", on data that it does not have" * elsewhere, text)]
     for verdict in _VERDICTS:
         rows = judged[judged["verdict"] == verdict]
         # What is settled in full, what is not in few words: the table of claims has the rest.

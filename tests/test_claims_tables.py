@@ -63,9 +63,10 @@ class TestLedger:
 
     def test_what_is_estimated_is_told_with_the_rule(self, judged):
         table = claims_tables.ledger(judged)
-        told = row(table, "gain_seen_size")["Estimated"]
-        assert told.endswith("in percent more; at least 5") and "ARMED, seen clusters" in told
-        assert row(table, "cluster_maps")["Estimated"] == "pictures; not judged"
+        told = {id: row(table, id)["Estimated"] for id in ("gain_seen_size", "confounding", "cluster_maps")}
+        assert told["gain_seen_size"] == "Gain in AUROC, seen clusters: ARMED over Conventional; at least 5%"
+        assert told["confounding"] == "AUROC: Conventional (seen clusters) less Conventional (unseen clusters); above 0"
+        assert told["cluster_maps"] == "Pictures; not judged"
 
     def test_of_a_study_it_leaves_out_what_is_the_same_in_all_rows(self, judged):
         table = claims_tables.study_ledger(judged, AD)
@@ -85,12 +86,27 @@ class TestLedger:
 class TestSummary:
     def test_counts_by_claim_of_the_paper(self, judged, opposite):
         table = claims_tables.summary(judged).set_index("Claim of the paper")
-        assert table["Tests"].sum() == len(judged)
+        assert table["Tests"].sum() == (judged["study"] != "heart").sum()
         verdicts = ["Supported", "Contradicted", "Inconclusive", "Not run"]
         assert (table[verdicts].sum(axis=1) == table["Tests"]).all()
         seen = next(g.statement for g in claims.groups(CLAIMS) if g.id == "seen")
         assert table.loc[seen, "Supported"] == 2 and table.loc[seen, "Data"] == "on a stand-in"
         assert claims_tables.summary(opposite).set_index("Claim of the paper").loc[seen, "Contradicted"] == 2
+
+    def test_studies_that_the_paper_does_not_have_are_counted_apart(self, judged):
+        """Beside the paper's studies a gain on other data, and one on the user's."""
+        more = judged.assign(verdict=judged["verdict"].mask(judged["study"] == "heart", "supported"))
+        own = more[(more["claim"] == "gain_seen") & (more["study"] == "heart")]
+        more = pd.concat([more, own.assign(study="clinic", source="own", verdict="contradicted")])
+        table = claims_tables.summary(more).set_index("Claim of the paper")
+        seen = next(g.statement for g in claims.groups(CLAIMS) if g.id == "seen")
+        assert table.loc[seen, "Elsewhere"] == "1 of 2 supported"
+        pd.testing.assert_frame_equal(
+            table.drop(columns="Elsewhere"),
+            claims_tables.summary(judged).set_index("Claim of the paper").drop(columns="Elsewhere"),
+        )
+        told = claims_tables.ledger(more)
+        assert set(told.loc[told["Study"] == "clinic", "Remark"]) == {"not a study of the paper"}
 
     def test_tables_of_a_run(self, judged):
         assert set(claims_tables.run_tables(judged)) == {"claims", "claims_summary"}

@@ -39,13 +39,13 @@ from armed.data.splits import Splits
 pytestmark = pytest.mark.slow
 
 SHUFFLES = 20
-LOOPS = SEARCHES = 12  # fewer where statsmodels fits (a logistic mixed model takes 0.2 s), and with tuning
+LOOPS = SEARCHES = 12  # fewer where a library fits (a logistic mixed model takes 0.2 s), and with tuning
 POISONED = 3  # datasets
 STUDIES = ("mci_conversion", "mci_probes")
 # The logistic mixed model takes as long as all others together; it sees probes no other way than features.
 CASES = [(s, m) for s in STUDIES for m in registry.models_for(s) if (s, m) != ("mci_probes", "mixed_logit")]
 PARTITIONS = ("seen", "unseen", "unseen_population")
-WITH_SITE_INTERCEPTS = ("menet", "lmmnn", "mixedlm")
+WITH_SITE_INTERCEPTS = ("menet", "lmmnn", "mixedlm", "logistic_regression", "gpboost")
 TUNED = ("conventional", "armed")
 
 
