@@ -109,6 +109,8 @@ MAY_IMPORT = {
     "latents": set(),
     "pages": SHOWING,
     "report": SHOWING | {"retrieval"},
+    "archive": SHOWING | {"archive", "jobs", "own_studies", "report", "retrieval"},
+    "verify": {"archive", "errors", "files"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
     "jobs": FITTING | SHOWING | JUDGING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
@@ -126,7 +128,7 @@ LIGHT = (
     "armed.claims",
 )
 NO_TORCH = TABLES | SHOWING | JUDGING | {"report", "data_warnings", "data_checks", "method", "candidates", "tuning"}
-NO_TORCH |= {"retrieval", "recovery", "univariate"}
+NO_TORCH |= {"retrieval", "recovery", "univariate", "archive", "verify"}
 
 
 @cache
