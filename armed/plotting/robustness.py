@@ -21,6 +21,8 @@ from armed.sensitivity import PROBE_WINS, ordered_levels
 COLUMNS = 4
 """Panels in a row."""
 _SMALL = 8.5  # points, of what stands in or between small panels
+_WIDE = 16
+"""Characters of a small panel's tick labels, at most."""
 _ROW = 0.165  # inches of a model's bar
 _RANKS = "YlGnBu_r"
 _FACTORS = {
@@ -86,13 +88,13 @@ def _bars(ax: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
     share = rows.pivot(index="model", columns="rank", values="share")
     for place, model in enumerate(models):
         if model not in share.index:
-            ax.text(0.02, place, "–", fontsize=7, va="center", color="#777777")
+            ax.text(0.02, place, "–", fontsize=_SMALL, va="center", color="#777777")
             continue
         ends = share.loc[model].cumsum()
         starts = ends - share.loc[model]
         ax.barh(place, share.loc[model], left=starts, height=0.82, color=colours, linewidth=0)
-        ax.text(1.02, place, f"{100 * share.loc[model, 1]:.0f}%", fontsize=7.5, va="center")
-    ax.set(xlim=(0, 1.28), ylim=(len(models) - 0.45, -0.55), xticks=[])
+        ax.text(1.02, place, f"{100 * share.loc[model, 1]:.0f}%", fontsize=_SMALL, va="center")
+    ax.set(xlim=(0, 1.38), ylim=(len(models) - 0.45, -0.55), xticks=[])
     ax.spines[:].set_visible(False)
 
 
@@ -170,7 +172,11 @@ def _levels(ax: Axes, rows: pd.DataFrame, own: str) -> None:
         ax.plot(at, mine["mean"], color=colour, marker="o", markersize=3.5, linewidth=1.4)
     if own in levels:
         ax.axvline(levels.index(own), color="#555555", linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_xticks(range(len(levels)), [_short(level) for level in levels], fontsize=7.5)
+    names = [_short(level) for level in levels]
+    if len("".join(names)) > _WIDE:  # every second one, the study's own among them
+        start = levels.index(own) % 2 if own in levels else 0
+        names = [name if i % 2 == start else "" for i, name in enumerate(names)]
+    ax.set_xticks(range(len(levels)), names, fontsize=_SMALL)
     ax.tick_params(axis="y", labelsize=_SMALL)
     ax.grid(axis="y")
     ax.set_xlim(-0.4, len(levels) - 0.6)
