@@ -146,6 +146,21 @@ def test_stand_ins_are_named(found):
     assert "STAND-IN" in texts(figure) and "One initialisation for all folds: ARMED (stand-in)" in texts(figure)
 
 
+def test_ranks_on_stand_ins_are_marked(found, config):
+    shown = robustness_tables.shown_ranks(found["ranks"], config)
+    others = {"spirals_radius": "mci_probes", "spirals_inverted": "ad_diagnosis", "spirals_confounded": "heart"}
+    sources = {"spirals_radius": "stand-in", "spirals_inverted": "stand-in", "spirals_confounded": "open"}
+    shown = shown.assign(study=shown["study"].map(others), source=shown["study"].map(sources))
+    figure = robustness.ranks(shown)
+    figure.canvas.draw()
+    assert_nothing_covers_anything(figure)
+    assert "* STAND-IN data" in texts(figure) and "Open data" in texts(figure)
+    marked = {
+        ax.get_title(loc="left").replace("\n", " ").split(",")[0]: "*" in ax.get_title(loc="left") for ax in figure.axes
+    }
+    assert marked["MCI conversion with site probes * seen"] and not marked["Heart disease"]
+
+
 def test_nothing_to_draw():
     with pytest.raises(DataError, match="rank at least two methods"):
         robustness.ranks(results.empty("ranks"))

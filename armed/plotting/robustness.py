@@ -56,8 +56,8 @@ def ranks(shown: pd.DataFrame) -> Figure:
     for i, ((study, partition), rows) in enumerate(panels):
         ax = figure.add_subplot(grid[divmod(i, COLUMNS)])
         _bars(ax, rows, models)
-        title = f"{style.wrapped(labels.study(study))}\n{labels.partition_short(partition)}, n = {rows['n'].iloc[0]}"
-        title += ", stand-in" if rows["source"].iloc[0] == "stand-in" else ""
+        name = labels.study(study) + " *" * (rows["source"].iloc[0] == "stand-in")
+        title = f"{style.wrapped(name)}\n{labels.partition_short(partition)}, n = {rows['n'].iloc[0]}"
         ax.set_title(title, fontsize=_SMALL, pad=3, loc="left")
         ax.set_yticks(range(len(models)), [labels.model(m) for m in models] if i % COLUMNS == 0 else [])
         ax.tick_params(axis="y", labelsize=_SMALL, length=0)
@@ -73,7 +73,7 @@ def ranks(shown: pd.DataFrame) -> Figure:
     )
     bar.set_ticks([0, 1], labels=["rank 1 (best)", "last"])
     bar.outline.set_visible(False)
-    sources = list(dict.fromkeys(labels.source(s) for s in shown["source"]))
+    sources = ["* " * (s == "stand-in") + labels.source(s) for s in dict.fromkeys(shown["source"])]
     style.add_title(
         figure,
         "Ranks of the methods: share of datasets, seeds or splits",
@@ -214,7 +214,7 @@ def _choices(figure: Figure, place, worth: pd.DataFrame) -> None:
             continue
         _spreads(beside, part)
         ax.set_xlabel("Authors' way - other\n(accuracy, AUROC)", fontsize=_SMALL)
-        beside.set_xlabel("S.d. over seeds\n(filled: authors' way)", fontsize=_SMALL)
+        beside.set_xlabel("S.d. over seeds\n(filled: theirs)", fontsize=_SMALL)
 
 
 def _differences(ax: Axes, worth: pd.DataFrame) -> None:
