@@ -253,7 +253,9 @@ class _Scored:
         notes = {r.seed: note for i in self.index for r in [self.fit.replicas[i]] if (note := self._note(r))}
         frame = pd.DataFrame({"seed": value.index, "value": value.to_numpy()})
         n = n.to_numpy() if isinstance(n, pd.Series) else n
-        return frame.assign(partition=partition, metric=metric, n=n, note=frame["seed"].map(notes).fillna(""))
+        return frame.assign(
+            partition=partition, metric=metric, n=n, note=[notes.get(seed, "") for seed in frame["seed"]]
+        )
 
     def _note(self, replica) -> str:
         return self.fit.notes.get((replica.seed, replica.fold, replica.setting), "")

@@ -21,6 +21,8 @@ from armed.sensitivity import PROBE_WINS, ordered_levels
 COLUMNS = 4
 """Panels in a row."""
 _SMALL = 8.5  # points, of what stands in or between small panels
+_WIDE = 16
+"""Characters of a small panel's tick labels, at most."""
 _ROW = 0.165  # inches of a model's bar
 _RANKS = "YlGnBu_r"
 _FACTORS = {
@@ -54,8 +56,8 @@ def ranks(shown: pd.DataFrame) -> Figure:
     for i, ((study, partition), rows) in enumerate(panels):
         ax = figure.add_subplot(grid[divmod(i, COLUMNS)])
         _bars(ax, rows, models)
-        title = f"{style.wrapped(labels.study(study))}\n{labels.partition_short(partition)}, n = {rows['n'].iloc[0]}"
-        title += ", stand-in" if rows["source"].iloc[0] == "stand-in" else ""
+        name = labels.study(study) + " *" * (rows["source"].iloc[0] == "stand-in")
+        title = f"{style.wrapped(name)}\n{labels.partition_short(partition)}, n = {rows['n'].iloc[0]}"
         ax.set_title(title, fontsize=_SMALL, pad=3, loc="left")
         ax.set_yticks(range(len(models)), [labels.model(m) for m in models] if i % COLUMNS == 0 else [])
         ax.tick_params(axis="y", labelsize=_SMALL, length=0)
@@ -71,7 +73,7 @@ def ranks(shown: pd.DataFrame) -> Figure:
     )
     bar.set_ticks([0, 1], labels=["rank 1 (best)", "last"])
     bar.outline.set_visible(False)
-    sources = list(dict.fromkeys(labels.source(s) for s in shown["source"]))
+    sources = ["* " * (s == "stand-in") + labels.source(s) for s in dict.fromkeys(shown["source"])]
     style.add_title(
         figure,
         "Ranks of the methods: share of datasets, seeds or splits",
@@ -86,13 +88,13 @@ def _bars(ax: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
     share = rows.pivot(index="model", columns="rank", values="share")
     for place, model in enumerate(models):
         if model not in share.index:
-            ax.text(0.02, place, "–", fontsize=7, va="center", color="#777777")
+            ax.text(0.02, place, "–", fontsize=_SMALL, va="center", color="#777777")
             continue
         ends = share.loc[model].cumsum()
         starts = ends - share.loc[model]
         ax.barh(place, share.loc[model], left=starts, height=0.82, color=colours, linewidth=0)
-        ax.text(1.02, place, f"{100 * share.loc[model, 1]:.0f}%", fontsize=7.5, va="center")
-    ax.set(xlim=(0, 1.28), ylim=(len(models) - 0.45, -0.55), xticks=[])
+        ax.text(1.02, place, f"{100 * share.loc[model, 1]:.0f}%", fontsize=_SMALL, va="center")
+    ax.set(xlim=(0, 1.38), ylim=(len(models) - 0.45, -0.55), xticks=[])
     ax.spines[:].set_visible(False)
 
 
@@ -170,7 +172,11 @@ def _levels(ax: Axes, rows: pd.DataFrame, own: str) -> None:
         ax.plot(at, mine["mean"], color=colour, marker="o", markersize=3.5, linewidth=1.4)
     if own in levels:
         ax.axvline(levels.index(own), color="#555555", linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_xticks(range(len(levels)), [_short(level) for level in levels], fontsize=7.5)
+    names = [_short(level) for level in levels]
+    if len("".join(names)) > _WIDE:  # every second one, the study's own among them
+        start = levels.index(own) % 2 if own in levels else 0
+        names = [name if i % 2 == start else "" for i, name in enumerate(names)]
+    ax.set_xticks(range(len(levels)), names, fontsize=_SMALL)
     ax.tick_params(axis="y", labelsize=_SMALL)
     ax.grid(axis="y")
     ax.set_xlim(-0.4, len(levels) - 0.6)
@@ -208,7 +214,7 @@ def _choices(figure: Figure, place, worth: pd.DataFrame) -> None:
             continue
         _spreads(beside, part)
         ax.set_xlabel("Authors' way - other\n(accuracy, AUROC)", fontsize=_SMALL)
-        beside.set_xlabel("S.d. over seeds\n(filled: authors' way)", fontsize=_SMALL)
+        beside.set_xlabel("S.d. over seeds\n(filled: theirs)", fontsize=_SMALL)
 
 
 def _differences(ax: Axes, worth: pd.DataFrame) -> None:
