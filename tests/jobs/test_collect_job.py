@@ -44,12 +44,13 @@ def test_the_balance_is_that_of_seen_clusters(data, evidence):
 def judged(evidence, data, folder, **more) -> pd.DataFrame:
     config = configuration.load(ROOT / "config" / "config.yaml")
     config["run"]["studies"] = [STUDY]
-    given = {name: getattr(evidence, name) for name in ("metrics", "cluster_metrics", "importance", "random_effects")}
-    for name, frame in given.items():
-        results.write(name, frame, folder / f"{name}.tsv")
+    paths = {name: folder / f"{name}.tsv" for name in ("metrics", "cluster_metrics", "importance", "random_effects")}
+    for name, path in paths.items():
+        results.write(name, getattr(evidence, name), path)
+    more |= {"balanced": [data], "random_effects": [paths.pop("random_effects")]}
     out = {name: folder / name for name in ("summary", "comparison", "paired_tests", "claims", "deconfounding")}
     published = ROOT / "config" / "published_results.csv"
-    summarise_all(config, {n: folder / f"{n}.tsv" for n in given}, published, out, balanced=[data], **more)
+    summarise_all(config, paths, published, out, **more)
     return results.read("claims", out["claims"]).set_index(["claim", "study"])
 
 
