@@ -12,7 +12,7 @@ LOCKED = $(if $(FLOCK),mkdir -p $(1) && $(FLOCK) --nonblock --conflict-exit-code
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete $(if $(FLOCK),--nolock)
 EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work in this folder; wait for it to end." >&2; exit $$status; }
 
-.PHONY: results report smoke paper benchmark benchmark-images test lint setup clean
+.PHONY: results report smoke paper benchmark benchmark-images docs test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
@@ -36,6 +36,10 @@ benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv 
 benchmark-images: setup  ## images per second in training, both image studies, default and paper size: results/benchmark_images_STUDY.tsv; likewise
 	$(BIN)/python -m benchmarks.images --output results
 
+docs: setup  ## the documents as a site, in docs/_build; a warning fails
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html -c docs . docs/_build
+	@echo "Site: $(CURDIR)/docs/_build/index.html"
+
 test: setup lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup
 
@@ -50,7 +54,7 @@ setup: .venv/.installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,dev,docs]"
 	touch $@
 
 clean:  ## results only; the environment stays

@@ -39,5 +39,14 @@ class MLP(nn.Module):
         return [f"hidden.{i}" for i in range(len(self.hidden))]
 
     def forward(self, X: Tensor) -> Tensor:
-        """Logits or means (n, K) of X (n, p)."""
+        """Logits, or means of continuous labels.
+
+        Parameters
+        ----------
+        X : Tensor, (n, p)
+
+        Returns
+        -------
+        Tensor, (n, K)
+        """
         return self.output(self.hidden(X))

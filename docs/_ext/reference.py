@@ -21,7 +21,9 @@ def sections():
 
     public = [f"armed.{name}" for name in armed.__all__ if name in armed._PUBLIC]
     networks = [f"armed.models.{name}" for name in models.__all__ if f"armed.{name}" not in public]
-    methods = dict.fromkeys(entry.method.replace(":", ".") for entry in registry.MODELS.values())
+    classes = [registry.load(entry.method) for entry in registry.MODELS.values()]
+    bases = [base for cls in classes for base in reversed(cls.__mro__) if base.__module__.split(".")[0] in OURS]
+    methods = [f"{cls.__module__}.{cls.__name__}" for cls in dict.fromkeys(bases)]
     return [
         ("The library", "Names of `armed`: wrap a network, train it, divide the data.", public),
         ("Networks", "Networks of `armed.models`, and what they return.", networks),
@@ -30,28 +32,20 @@ def sections():
             "Methods",
             "What is compared, behind one contract: `armed.method.Method`; those that train networks share "
             "`armed.stack_method.StackMethod`.",
-            ["armed.method.Method", "armed.stack_method.StackMethod", *methods],
+            methods,
         ),
     ]
 
 
 def members(dotted):
-    """Public methods of a class that the project defines; of a benchmark method, those beyond the contract's own."""
+    """Public methods of a class that the project documents; of a benchmark method, those that it documents itself."""
     from armed.method import Method
-    from armed.stack_method import StackMethod
 
     cls = resolve(dotted)
-    shared = [base for base in (StackMethod, Method) if issubclass(cls, base) and cls is not base]
-    found = []
-    for name in dir(cls):
-        owner = next(base for base in cls.__mro__ if name in vars(base))
-        function = getattr(vars(owner)[name], "__func__", vars(owner)[name])
-        if name.startswith("_") or not inspect.isfunction(function) or owner.__module__.split(".")[0] not in OURS:
-            continue
-        if shared and dotted.split(".")[0] == "baselines" or any(hasattr(base, name) for base in shared):
-            continue
-        found.append(name)
-    return found
+    owners = [cls] if issubclass(cls, Method) else [c for c in cls.__mro__ if c.__module__.split(".")[0] in OURS]
+    defined = {name: value for owner in reversed(owners) for name, value in vars(owner).items() if name[0] != "_"}
+    functions = {name: getattr(value, "__func__", value) for name, value in defined.items()}
+    return sorted(name for name, function in functions.items() if inspect.isfunction(function) and function.__doc__)
 
 
 def page(dotted):
