@@ -31,5 +31,6 @@ html_title = "ARMED-bench"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_show_copyright = False
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["_templates"]
