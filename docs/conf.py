@@ -11,7 +11,14 @@ author = "ARMED-bench developers"
 root_doc = "docs/index"  # sources are read from the root, so that documents outside docs/ are pages too
 include_patterns = [
     *("docs/*.md", "docs/*.rst", "docs/studies/*.md", "docs/api/*.rst"),
-    *("README.md", "config/README.md", "baselines/README.md", "benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *(
+        "README.md",
+        "config/README.md",
+        "baselines/README.md",
+        "benchmarks/README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ),
 ]
 exclude_patterns = ["docs/README.md", "docs/_*", ".*", "results", "smoke", "paper", "data", "tests", "**/.snakemake"]
 
