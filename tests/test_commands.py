@@ -23,7 +23,7 @@ FORMS = (
     (r"snakemake (.*) -n", r"snakemake \1 -n"),
     (r"snakemake (.*) --use-conda", r"snakemake \1 -n"),  # conda itself may not be there
     (r"snakemake (.*)", r"snakemake \1 -n"),
-    (r"make ([a-z-]+)", r"make --dry-run --assume-old=.venv/.installed \1"),
+    (r"make ([a-z-]+(?: [A-Z]+=\S+)*)", r"make --dry-run --assume-old=.venv/.installed \1"),
     (r"\.venv/bin/python -m pytest (.*)", r".venv/bin/python -m pytest \1 --collect-only -n 0"),
     # All options must be known but the last.
     (
