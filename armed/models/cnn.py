@@ -18,7 +18,7 @@ SMALLEST = 3
 
 
 class CNN(nn.Module):
-    """Convolutional network for images; ``hidden.0``, ``hidden.1``, ... name the outputs of its blocks.
+    """Convolutional network for images; its blocks are ``hidden.0``, ``hidden.1`` and so on.
 
     A block is a convolution 3x3, batch normalisation and PReLU, then max pooling by 2 (not after the last block) and, after
     every second block, dropout: what the next block reads is the block's output. Maps are halved as long as that leaves 3

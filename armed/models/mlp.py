@@ -10,7 +10,7 @@ from armed.layers.dense import dense, relu_blocks
 
 
 class MLP(nn.Module):
-    """Dense ReLU network; ``hidden.0``, ``hidden.1``, ... name the outputs of its hidden layers.
+    """Dense ReLU network; its hidden layers are ``hidden.0``, ``hidden.1`` and so on.
 
     Parameters
     ----------
