@@ -234,6 +234,17 @@ class TestPagesOfStudies:
         assert ("stand-in" in page) == (registry.study(study).source == "stand-in")
 
 
+class TestDeviations:
+    PAGE = read(ROOT / "docs" / "deviations.md")
+    EACH = [s for s in re.split(r"^(?=#{2,3} )", PAGE, flags=re.MULTILINE) if s.startswith("### ")]
+
+    @pytest.mark.parametrize("text", EACH, ids=[s.splitlines()[0][4:] for s in EACH])
+    def test_each_says_what_it_is_worth(self, text):
+        """Measured or not; and what is done here."""
+        assert "*Effect*" in text
+        assert "*Here*" in text or text.startswith("### What the paper does not state")
+
+
 class TestTablesOfTheDocuments:
     RESULTS = ROOT / "docs" / "results.md"
 
