@@ -93,6 +93,7 @@ def prepare(document: Path, folder: Path) -> None:
         (folder / "my_site").mkdir()
         kept = {key: value for key, value in yaml.safe_load(text).items() if key != "executor"}
         (folder / "my_site" / "config.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
+    if not (folder / "mine.yaml").exists():
         (folder / "mine.yaml").write_text("run: {studies: [spirals_radius]}\n", encoding="utf-8")
     header = next(
         (b.text.splitlines()[0].split(",") for b in blocks(document, "") if b.text.startswith("rownames,")), []
@@ -113,6 +114,12 @@ def test_commands_of(document, project):
     )
     assert done.returncode == 0, "\n".join(script) + (done.stdout + done.stderr)[-3000:]
     assert done.stdout.count(">>> ") >= len(commands(document))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_no_command_hides_in_another_block(document):
+    lines = [line for block in blocks(document, "") for line in block.text.splitlines()]
+    assert not [li for li in lines if re.match(r"\$?\s*(snakemake|make|pip|python|conda|git|cp|mkdir) \S", li)]
 
 
 def test_an_unknown_command_fails():
