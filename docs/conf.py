@@ -39,5 +39,6 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_show_copyright = False
+html_show_search_summary = False  # it would fetch pages, which browsers refuse of files
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["_templates"]
