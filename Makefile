@@ -15,7 +15,7 @@ EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work i
 # The file that `make verify` checks: `make verify ARCHIVE=path`.
 ARCHIVE ?= results/armed-bench-archive.zip
 
-.PHONY: results report smoke paper archive verify benchmark benchmark-images test lint setup clean
+.PHONY: results report smoke paper archive verify benchmark benchmark-images docs test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
@@ -46,6 +46,10 @@ benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv 
 benchmark-images: setup  ## images per second in training, both image studies, default and paper size: results/benchmark_images_STUDY.tsv; likewise
 	$(BIN)/python -m benchmarks.images --output results
 
+docs: setup  ## the documents as a site, in docs/_build; a warning fails
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html -c docs . docs/_build
+	@echo "Site: $(CURDIR)/docs/_build/index.html"
+
 test: setup lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup
 
@@ -60,7 +64,7 @@ setup: .venv/.installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,dev,docs]"
 	touch $@
 
 clean:  ## results only; the environment stays

@@ -27,6 +27,8 @@ class ClusterInference(StackMethod):
     ----------
     validation_fraction : float
         Share of the training subjects held out for early stopping.
+    **common : object
+        As for `armed.stack_method.StackMethod`.
     """
 
     def __init__(self, *, validation_fraction: float = 0.1, **common: object) -> None:
@@ -43,7 +45,23 @@ class ClusterInference(StackMethod):
         return MixedEffects(self.build_net(sample_shape, n_outputs), n_clusters, input_shape=sample_shape)
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None, steps_elsewhere=0):
-        """Train on the clusters of the training rows of each fold; labels are not looked at."""
+        """Train on the clusters of the training rows of each fold; labels are not looked at.
+
+        Parameters
+        ----------
+        data : ClusteredData
+        splits : Splits
+        seeds : sequence of int, optional
+            Those of `splits` where not given.
+        checkpoint : path, optional
+            File from which an interrupted call goes on.
+        steps_elsewhere : int
+            See `armed.fit_stack`.
+
+        Returns
+        -------
+        self
+        """
         folds = [f for f in splits if seeds is None or f.seed in set(seeds)]
         levels = np.unique(np.concatenate([data.clusters[f.train] for f in folds]))
         used = np.flatnonzero(data.codes(levels) >= 0)
@@ -60,7 +78,26 @@ class ClusterInference(StackMethod):
         return self
 
     def infer(self, data: ClusteredData, rows: Rows, levels: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
-        """Soft Z (n, q) of each model's rows, columns in the order of `levels`; rows sum to 1."""
+        """Soft Z of samples, whichever clusters they are of.
+
+        Parameters
+        ----------
+        data : ClusteredData
+        rows : mapping
+            (seed, fold) to row ids: whom each model judges.
+        levels : array of str, (q,)
+            Clusters of the method that is to use Z, in its order.
+
+        Returns
+        -------
+        dict
+            (seed, fold) to Z (n, q); rows sum to 1.
+
+        Raises
+        ------
+        DataError
+            If it was not trained on one of `levels`.
+        """
         self._check_fitted()
         self._check_features(data)
         keys, index = self._select(rows)

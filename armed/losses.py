@@ -122,7 +122,21 @@ class Objective:
         return tuple(f.name for f in fields(cls) if f.name != "label")
 
     def supervised(self, prediction: Tensor, y: Tensor, hyper: dict[str, Tensor]) -> Tensor:
-        """Mean label loss of one batch, with class weights where `hyper` holds them; scalar."""
+        """Mean label loss of one batch, with class weights where `hyper` holds them.
+
+        Parameters
+        ----------
+        prediction : Tensor, (n, K)
+            Logits, or means of continuous labels.
+        y : Tensor, (n,)
+        hyper : dict of str to Tensor
+            `residual_sd`, and the weights of the classes.
+
+        Returns
+        -------
+        Tensor
+            Scalar.
+        """
         losses = label_loss(self.label, prediction, y, hyper["residual_sd"])
         weights = sample_weights(hyper, y)
         return (losses if weights is None else weights * losses).mean()

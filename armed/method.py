@@ -112,10 +112,21 @@ class Method(ABC):
         return None
 
     def importance(self, data: ClusteredData, rows: Rows) -> pd.DataFrame | None:
-        """seed, fold, feature, importance: mean |d fixed / d x| times the s.d. of x over the rows given.
+        """Importance of each feature: the mean of ``|d fixed / d x|`` times the s.d. of x, over the rows given.
 
         Of the fixed effects, averaged over the data: at the mean point alone, as in the authors' code, the gradient is noisy
         and often exactly 0.
+
+        Parameters
+        ----------
+        data : ClusteredData
+        rows : mapping
+            (seed, fold) to row ids.
+
+        Returns
+        -------
+        DataFrame or None
+            seed, fold, feature, importance; None where features are single pixels.
         """
         return None
 
@@ -152,6 +163,10 @@ class Method(ABC):
         cluster_inference : ClusterInference, optional
             The fitted Z-predictor that "infer" needs.
 
+        Returns
+        -------
+        Predictions
+
         Raises
         ------
         UnseenClusterError
@@ -177,7 +192,12 @@ class Method(ABC):
         )
 
     def save(self, folder: Path) -> None:
-        """Write settings and learned state into a folder, which appears only when complete."""
+        """Write settings and learned state into a folder, which appears only when complete.
+
+        Parameters
+        ----------
+        folder : path
+        """
         self._check_fitted()
         content = {
             "class": f"{type(self).__module__}:{type(self).__qualname__}",
@@ -196,8 +216,19 @@ class Method(ABC):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote. The class called decides how the weights are used (ARMED's may be loaded as
-        `RandomizedZ`)."""
+        """Read what `save` wrote.
+
+        The class called decides how the weights are used (ARMED's may be loaded as `RandomizedZ`).
+
+        Parameters
+        ----------
+        folder : path
+
+        Returns
+        -------
+        Method
+            Fitted.
+        """
         content = json.loads((Path(folder) / "method.json").read_text())
         method = cls(**content["settings"])
         method.replicas_ = [tuple(pair) for pair in content["replicas"]]

@@ -43,6 +43,8 @@ class ARMED(StackMethod):
         Weight of its cross-entropy.
     lambda_F, lambda_g, lambda_K : float
         Weights of the fixed effects loss, the adversary and the KL divergence.
+    **common : object
+        As for `armed.stack_method.StackMethod`.
     """
 
     uses_clusters = True
@@ -123,6 +125,8 @@ class RandomizedZ(ARMED):
     """ARMED's trained weights, evaluated with a random one-hot Z for each sample (an ablation of the paper).
 
     Each row's cluster is drawn uniformly from the seen clusters, so one row in q keeps its own by chance, as in the paper.
+
+    Parameters as for `armed.methods.ARMED`.
     """
 
     def _membership(self, data, rows, new_clusters, cluster_inference):

@@ -61,6 +61,8 @@ class StackMethod(Method):
     device : {"cpu", "cuda"}
     label_weight : float
         Of an autoencoder: weight of the label losses beside that of the images.
+    **common : object
+        As for `armed.method.Method`.
     """
 
     def __init__(
@@ -93,24 +95,52 @@ class StackMethod(Method):
         sample_shape : tuple of int
             (features,) of a table, (channels, height, width) of images.
         n_clusters, n_outputs : int
+
+        Returns
+        -------
+        torch.nn.Module
         """
 
     def objective(self) -> Objective:
-        """Loss weights; here the label loss alone."""
+        """Loss weights; here the label loss alone.
+
+        Returns
+        -------
+        Objective
+        """
         return Objective(label=self.label, lambda_F=0.0, lambda_K=0.0)
 
     def program(self) -> Program:
-        """What one training step does."""
+        """What one training step does.
+
+        Returns
+        -------
+        Program
+        """
         if "latent" in self.network:
             return ReconstructionProgram(self.objective(), **self.weights_of_losses())
         return Program(self.objective())
 
     def weights_of_losses(self) -> dict[str, float]:
-        """Of an autoencoder: weights of the losses that only it has."""
+        """Of an autoencoder: weights of the losses that only it has.
+
+        Returns
+        -------
+        dict of str to float
+        """
         return {"label_weight": self.label_weight}
 
     def build_net(self, sample_shape: tuple[int, ...], n_outputs: int) -> AutoencoderClassifier | CNN | MLP:
         """The study's network: an MLP for tables, a CNN or an autoencoder for images.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int
+        n_outputs : int
+
+        Returns
+        -------
+        torch.nn.Module
 
         Raises
         ------
@@ -133,7 +163,7 @@ class StackMethod(Method):
         return MLP(sample_shape[0], n_outputs=n_outputs, **self.network)
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None, steps_elsewhere=0):
-        """As `Method.fit`; see `armed.fit_stack` for `assign`, hyperparameters of each (seed, fold), and `steps_elsewhere`."""
+        """As for `armed.method.Method.fit`; `assign` and `steps_elsewhere` as for `armed.fit_stack`."""
         self._begin(data, splits, seeds)
         fit = self._fit_stack(data, splits, seeds, checkpoint, assign=assign, steps_elsewhere=steps_elsewhere)
         self.stack_ = fit.stack
@@ -151,7 +181,25 @@ class StackMethod(Method):
         checkpoint: Path | None = None,
         steps_elsewhere: int = 0,
     ) -> StackFit:
-        """Train every setting of `hyper` on every fold, or on each fold that of `assign`; the method is not fitted by this."""
+        """Train every setting of `hyper` on every fold, or on each fold that of `assign`; the method is not fitted by this.
+
+        Parameters
+        ----------
+        data : ClusteredData
+        splits : Splits
+        hyper : sequence of mappings, optional
+            Settings, by their names in `armed.fit_stack`.
+        assign : sequence of mappings, optional
+            See `armed.fit_stack`.
+        checkpoint : path, optional
+            File from which an interrupted call goes on.
+        steps_elsewhere : int
+            See `armed.fit_stack`.
+
+        Returns
+        -------
+        StackFit
+        """
         scratch = copy.copy(self)
         scratch._begin(data, splits, None)
         varied = {"hyper": hyper, "assign": assign}
@@ -208,9 +256,14 @@ class StackMethod(Method):
         new_clusters: str = "error",
         cluster_inference: object | None = None,
     ) -> dict[tuple[int, int], Reconstructed]:
-        """Codes and images that an autoencoder makes, mixed ones with the membership of `predict`; arguments as for it.
+        """Codes and images that an autoencoder makes; arguments as for `armed.method.Method.predict`.
 
         Images are large: give some hundred rows at a time.
+
+        Returns
+        -------
+        dict
+            (seed, fold) to `Reconstructed`.
         """
         self._check_fitted()
         self._check_features(data)
@@ -218,7 +271,10 @@ class StackMethod(Method):
         return {key: self.reconstruct_as(data, key, rows[key], clusters[key]) for key in rows}
 
     def latents(self, data: ClusteredData, rows: Rows) -> dict[tuple[int, int], np.ndarray]:
-        """Codes (n, L) of each autoencoder's rows, in less time than `reconstruct` takes; clusters play no part in them."""
+        """Codes (n, L) of the rows of each (seed, fold); arguments as for `armed.method.Method.importance`.
+
+        They take less time than `reconstruct`; clusters play no part in them.
+        """
         self._check_fitted()
         self._check_features(data)
         return {key: self._made(codes, data, key, own, np.full(len(own), -1))["latent"] for key, own in rows.items()}
@@ -235,6 +291,10 @@ class StackMethod(Method):
         rows : array of int, (n,)
         clusters : array, (n,) or (n, q)
             Codes, positions in `levels_`, -1 = population; or Z.
+
+        Returns
+        -------
+        Reconstructed
         """
         return Reconstructed(**self._made(reconstructions, data, key, rows, clusters))
 
@@ -274,7 +334,10 @@ class StackMethod(Method):
         return pd.concat(frames, ignore_index=True)
 
     def adversary_predictions(self, data: ClusteredData, rows: Rows) -> dict[tuple[int, int], np.ndarray] | None:
-        """The adversary's cluster codes (n,) for each model's rows; None without an adversary."""
+        """The adversary's cluster codes (n,) of the rows of each (seed, fold); None without an adversary.
+
+        Arguments as for `armed.method.Method.importance`.
+        """
         self._check_fitted()
         if self.stack_.adversary is None:
             return None

@@ -54,7 +54,10 @@ class ClusterInputImages(ClusterInputNetwork):
 
 
 class ClusterInput(StackMethod):
-    """The study's network with the design matrix Z concatenated to its input; for images, to that of the output layer."""
+    """The study's network with the design matrix Z concatenated to its input; for images, to that of the output layer.
+
+    Parameters as for `armed.stack_method.StackMethod`.
+    """
 
     uses_clusters = True
 

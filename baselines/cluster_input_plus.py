@@ -61,7 +61,10 @@ def _shift(n_clusters: int, n_channels: int) -> nn.Linear:
 
 
 class ClusterInputPlus(StackMethod):
-    """The study's convolutional network with the design matrix Z fed in at every layer; for images only."""
+    """The study's convolutional network with the design matrix Z fed in at every layer; for images only.
+
+    Parameters as for `armed.stack_method.StackMethod`.
+    """
 
     uses_clusters = True
 

@@ -21,6 +21,8 @@ class DomainAdversarial(StackMethod):
         Filters of its convolutions, one for each convolution of the network; None for a dense adversary.
     lambda_g : float
         Weight of the adversary's cross-entropy.
+    **common : object
+        As for `armed.stack_method.StackMethod`.
     """
 
     def __init__(

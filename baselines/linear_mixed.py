@@ -104,6 +104,8 @@ class LinearMixed(OneByOne):
     ----------
     slopes : "all", sequence of str, or None
         Features with random slopes; None for random intercepts alone.
+    **common : object
+        As for `armed.method.Method`.
 
     Attributes
     ----------
@@ -205,9 +207,9 @@ class LinearMixed(OneByOne):
         return self._keyed(pd.DataFrame(rows, columns=["replica", "kind", "first", "second", "vcov", "sdcor"]))
 
     def importance(self, data, rows):
-        """seed, fold, feature, importance: abs(coefficient) times the s.d. of the feature over the rows given.
+        """As for `armed.method.Method.importance`: abs(coefficient) times the s.d. of the feature over the rows given.
 
-        That is mean |d fixed / d x| times the s.d. of x on the scale of the linear predictor.
+        That is the mean of ``|d fixed / d x|`` times the s.d. of x on the scale of the linear predictor.
         """
         self._check_fitted()
         frames = [

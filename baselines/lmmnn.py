@@ -340,6 +340,8 @@ class LMMNN(StackMethod):
         1). Intercepts of a larger s.d., or batches with many rows of a cluster, need more.
     initial_sd : float
         S.d. of the random intercepts at the start (not stated in the paper; we take ARMED's 0.3).
+    **common : object
+        As for `armed.stack_method.StackMethod`.
     """
 
     uses_clusters = True

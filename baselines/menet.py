@@ -239,6 +239,8 @@ class MeNet(StackMethod):
     center : bool
         After each E-step, move the mean of the effects over clusters to the output layer. False: the gradient steps of the
         M-step alone have to (see the module's text).
+    **common : object
+        As for `armed.stack_method.StackMethod`.
 
     Raises
     ------

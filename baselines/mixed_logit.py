@@ -35,6 +35,8 @@ class MixedLogit(LinearMixed):
     The fixed effects prediction is the logit of a cluster with random effects 0, not averaged over clusters. Where the fit
     fails, intercepts alone are fitted; this, and no convergence, are told in `notes_`. The random start of statsmodels is
     replaced by a fixed one.
+
+    Parameters as for `baselines.linear_mixed.LinearMixed`.
     """
 
     labels = ("binary",)

@@ -36,6 +36,8 @@ class MixedLM(LinearMixed):
     Where a fit fails, or there are no more clusters than random effects in each, a simpler structure is fitted: uncorrelated
     intercepts and slopes (at the features' means), then intercepts alone, then least squares without random effects. Such a
     step, no convergence, and a covariance on the boundary of the parameter space are told in `notes_`.
+
+    Parameters as for `baselines.linear_mixed.LinearMixed`.
     """
 
     labels = ("binary", "continuous")

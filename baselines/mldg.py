@@ -134,6 +134,8 @@ class MLDG(StackMethod):
         Whether to differentiate through the inner step. The authors' code is in effect first-order.
     label_defect : bool
         Broadcast labels against predictions as the authors' code does, fitting every prediction to every label.
+    **common : object
+        As for `armed.stack_method.StackMethod`.
     """
 
     def __init__(

@@ -21,11 +21,13 @@ from armed import config as configuration
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
-    p for folder in ("", "docs", "baselines", "benchmarks", "config") for p in (ROOT / folder).glob("*.md")
+    p
+    for folder in ("", "docs", "docs/studies", "baselines", "benchmarks", "config")
+    for p in (ROOT / folder).glob("*.md")
 )
 LANGUAGES = {"", "bash", "diff", "python", "yaml"}  # nothing after `python`: no block is exempt from running
 FOLDERS = ("armed", "baselines", "config", "workflow", "tests", "docs", "benchmarks", "results", ".ci")
-NEW_METHOD = "baselines/label_smoothing.py"  # written by a reader of docs/extending.md
+NEW_METHOD = "baselines/label_smoothing.py"  # written by a reader of docs/add_method.md
 MODULES = sorted(p for folder in ("armed", "baselines") for p in (ROOT / folder).rglob("*.py"))
 DEFAULT = ROOT / "config" / "config.yaml"
 
@@ -113,7 +115,17 @@ class TestCodeRuns:
         assert {b.language for b in blocks(path)} <= LANGUAGES
 
     def test_the_documents_that_should_have_code_have_it(self):
-        assert {name(p) for p in DOCUMENTS if blocks(p, "python")} >= {"README.md", "docs/extending.md"}
+        assert {name(p) for p in DOCUMENTS if blocks(p, "python")} >= {
+            *("README.md", "docs/ten_lines.md", "docs/networks.md", "docs/add_method.md"),
+        }
+
+    def test_no_document_is_overlooked(self):
+        there = {p for p in (ROOT / "docs").rglob("*.md") if p.relative_to(ROOT).parts[1] not in ("_build", "api")}
+        assert there <= set(DOCUMENTS)
+
+    def test_ten_lines_are_ten_at_most(self):
+        _, lines = blocks(ROOT / "docs" / "ten_lines.md", "python")
+        assert len([line for line in lines.text.splitlines() if line.strip()]) <= 10
 
     @pytest.mark.parametrize("path", [p for p in MODULES if ">>>" in read(p)], ids=name)
     def test_docstrings(self, path, one_thread):
@@ -199,6 +211,37 @@ class TestNames:
             except (ImportError, AttributeError):
                 return False
         return True
+
+
+class TestPagesOfStudies:
+    PARTS = ("Question", "Data and access", "Clusters and folds", "Network and settings", "What the paper found")
+    PARTS = (*PARTS, "What comes out here", "Run only this study", "What is absent")
+
+    def test_every_study_has_one(self):
+        assert {p.stem for p in (ROOT / "docs" / "studies").glob("*.md")} == {*registry.BUILT_IN, "own"}
+
+    @pytest.mark.parametrize("study", registry.BUILT_IN)
+    def test_every_page_answers_the_same_questions(self, study):
+        page = read(ROOT / "docs" / "studies" / f"{study}.md")
+        titles = re.findall(r"^## (.+)$", page, re.MULTILINE)
+        assert [t for t in titles if t in self.PARTS] == list(self.PARTS)
+        assert f"`{study}`" in page
+        assert page.count("<!-- results:begin -->") == page.count("<!-- results:end -->") == 1
+
+    @pytest.mark.parametrize("study", registry.BUILT_IN)
+    def test_a_stand_in_is_called_so(self, study):
+        page = read(ROOT / "docs" / "studies" / f"{study}.md")
+        assert ("stand-in" in page) == (registry.study(study).source == "stand-in")
+
+
+class TestDeviations:
+    PAGE = read(ROOT / "docs" / "deviations.md")
+
+    @pytest.mark.parametrize("text", re.findall(r"^### (.+?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
+    def test_each_says_what_it_is_worth(self, text):
+        """Measured or not; and what is done here."""
+        assert "*Effect*" in text
+        assert "*Here*" in text or text.startswith("What the paper does not state")
 
 
 class TestTablesOfTheDocuments:
@@ -288,9 +331,10 @@ print(config.__file__, settings["variants"]["main"])
 
 
 class TestRecipes:
-    """docs/extending.md, "Add a method" and "Add a study", done on a copy of the project."""
+    """docs/add_method.md and docs/add_dataset.md, done on a copy of the project."""
 
-    GUIDE = ROOT / "docs" / "extending.md"
+    METHOD = ROOT / "docs" / "add_method.md"
+    GUIDES = (METHOD, ROOT / "docs" / "add_dataset.md")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -301,11 +345,13 @@ class TestRecipes:
         (folder / "tests").mkdir()
         shutil.copy(ROOT / "tests" / "test_architecture.py", folder / "tests")
         shutil.copy(ROOT / "pyproject.toml", folder)
-        method = [b for b in blocks(cls.GUIDE, "python") if "(StackMethod)" in b.text]
-        assert len(method) == 1 and f"`{NEW_METHOD}`" in read(cls.GUIDE)
+        method = [b for b in blocks(cls.METHOD, "python") if "(StackMethod)" in b.text]
+        assert len(method) == 1 and f"`{NEW_METHOD}`" in read(cls.METHOD)
         (folder / NEW_METHOD).write_text(method[0].text, encoding="utf-8")
-        for block in blocks(cls.GUIDE, "diff"):
-            cls.apply(block.text, folder)
+        assert all(blocks(guide, "diff") for guide in cls.GUIDES)
+        for guide in cls.GUIDES:
+            for block in blocks(guide, "diff"):
+                cls.apply(block.text, folder)
         (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
         return folder
 
@@ -325,7 +371,7 @@ class TestRecipes:
         path = folder / head.removeprefix("--- ").strip()
         old, new = ("".join(line[1:] or "\n" for line in lines if line[0] in f"{sign} \n") for sign in "-+")
         text = path.read_text(encoding="utf-8")
-        assert ("\n" + text).count("\n" + old) == 1, f"the change to {head.strip()} in docs/extending.md does not fit"
+        assert ("\n" + text).count("\n" + old) == 1, f"the change to {head.strip()} does not fit"
         path.write_text(("\n" + text).replace("\n" + old, "\n" + new)[1:], encoding="utf-8")
 
     @staticmethod

@@ -92,7 +92,15 @@ class ClusteredData:
         return np.unique(self.clusters)
 
     def check(self, *, fitting: bool = True, where: str = "the data") -> None:
-        """Check the data, for fitting unless told otherwise; see the function `check`."""
+        """Check the data; see the function `check`.
+
+        Parameters
+        ----------
+        fitting : bool
+            Whether a model is to be fitted to them; less is asked of data to predict.
+        where : str
+            How messages name the data.
+        """
         check(
             self.X,
             self.y,
@@ -107,7 +115,16 @@ class ClusteredData:
         )
 
     def take(self, rows: np.ndarray) -> ClusteredData:
-        """Return the given rows, in the given order; not checked again (a subset may have one class)."""
+        """Return the given rows, in the given order; not checked again (a subset may have one class).
+
+        Parameters
+        ----------
+        rows : array of int, or of bool
+
+        Returns
+        -------
+        ClusteredData
+        """
         new = object.__new__(ClusteredData)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -144,6 +161,15 @@ class ClusteredData:
 
     def rows_of(self, dataset: int | None) -> np.ndarray:
         """Return the row ids of one dataset: seed s uses dataset s where there are several, else all rows.
+
+        Parameters
+        ----------
+        dataset : int or None
+            None for all rows.
+
+        Returns
+        -------
+        array of int
 
         Raises
         ------

@@ -21,7 +21,7 @@ LEAK = 0.3  # of LeakyReLU below 0; not stated in the paper: Keras's default
 class Coded(NamedTuple):
     """What an autoencoder-classifier returns.
 
-    Attributes
+    Parameters
     ----------
     label : Tensor
         (n, K) logits, or means of continuous labels.
@@ -114,17 +114,47 @@ class AutoencoderClassifier(nn.Module):
         return [f"decoder.{i}.conv" for i in range(len(self.decoder))]
 
     def forward(self, X: Tensor) -> Coded:
-        """Codes, labels and reconstructions of images X (n, channels, height, width), scaled to 0..1."""
+        """Codes, labels and reconstructions.
+
+        Parameters
+        ----------
+        X : Tensor, (n, channels, height, width)
+            Images, scaled to 0..1.
+
+        Returns
+        -------
+        Coded
+        """
         coded = self.code(X)
         return coded._replace(image=self.decode(coded.latent))
 
     def code(self, X: Tensor) -> Coded:
-        """Codes and labels alone: the decoder, most of the work, is left out."""
+        """Codes and labels alone: the decoder, most of the work, is left out.
+
+        Parameters
+        ----------
+        X : Tensor, (n, channels, height, width)
+            Images, scaled to 0..1.
+
+        Returns
+        -------
+        Coded
+            Without images.
+        """
         latent = self.latent(self.encoder(X))
         return Coded(self.classifier(latent), latent, None)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Images (n, channels, height, width) of codes (n, L); uses modules of `expand` and `decoder` alone."""
+        """Images of codes; uses modules of `expand` and `decoder` alone.
+
+        Parameters
+        ----------
+        latent : Tensor, (n, L)
+
+        Returns
+        -------
+        Tensor, (n, channels, height, width)
+        """
         return self.decoder(self.expand(latent))
 
     def _encoding(self, n_inputs: int, n_filters: int, stride: int) -> nn.Sequential:

@@ -18,7 +18,7 @@ SMALLEST = 3
 
 
 class CNN(nn.Module):
-    """Convolutional network for images; ``hidden.0``, ``hidden.1``, ... name the outputs of its blocks.
+    """Convolutional network for images; its blocks are ``hidden.0``, ``hidden.1`` and so on.
 
     A block is a convolution 3x3, batch normalisation and PReLU, then max pooling by 2 (not after the last block) and, after
     every second block, dropout: what the next block reads is the block's output. Maps are halved as long as that leaves 3
@@ -37,7 +37,7 @@ class CNN(nn.Module):
     dropout : float
         Share that is dropped after the 2nd, 4th, ... convolution; 0 for none.
     dense_l1 : float
-        L1 penalty on the dense layer's weights: its attribute `l1`, which training adds to the loss times sum |weight|.
+        L1 penalty on the dense layer's weights: its attribute `l1`, which training adds to the loss times ``sum |weight|``.
     norm_momentum : float
         Share of the running statistics of batch normalisation that one batch leaves, which evaluation uses: they are known
         after some 3 / (1 - norm_momentum) batches. 0.99 as in Keras (not stated in the paper); short trainings need less.
@@ -91,7 +91,17 @@ class CNN(nn.Module):
         return [f"hidden.{i}" for i in range(len(self.hidden))]
 
     def forward(self, X: Tensor) -> Tensor:
-        """Logits or means (n, K) of images X (n, channels, height, width), scaled to 0..1."""
+        """Logits, or means of continuous labels.
+
+        Parameters
+        ----------
+        X : Tensor, (n, channels, height, width)
+            Images, scaled to 0..1.
+
+        Returns
+        -------
+        Tensor, (n, K)
+        """
         return self.output(self.hidden(X))
 
 

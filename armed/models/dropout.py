@@ -107,7 +107,18 @@ class Wrapper(nn.Module):
         self.dropout_draws = Dropout(net)
 
     def train(self, mode: bool = True) -> Wrapper:
-        """As of any module; dropout layers are done by hooks, so that their draws can be given."""
+        """As of any module; dropout layers are done by hooks, so that their draws can be given.
+
+        Parameters
+        ----------
+        mode : bool
+            Training, or evaluation.
+
+        Returns
+        -------
+        Wrapper
+            The module itself.
+        """
         super().train(mode)
         self.dropout_draws.hold(self.net, mode)
         return self

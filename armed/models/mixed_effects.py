@@ -62,7 +62,7 @@ class Reconstruction(NamedTuple):
 class MixedOutput(NamedTuple):
     """What a model returns; tensors of n rows.
 
-    Attributes
+    Parameters
     ----------
     fixed, random, mixed : Tensor
         (n, K) logits, or means of continuous labels.
@@ -191,6 +191,10 @@ class MixedEffects(Wrapper):
             not given.
         images : bool
             Whether an autoencoder makes its images again, or codes and labels alone.
+
+        Returns
+        -------
+        MixedOutput
         """
         clusters = self._membership(X, clusters)
         if noise is None and self.training and self.n_noise:

@@ -10,7 +10,7 @@ from armed.layers.dense import dense, relu_blocks
 
 
 class MLP(nn.Module):
-    """Dense ReLU network; ``hidden.0``, ``hidden.1``, ... name the outputs of its hidden layers.
+    """Dense ReLU network; its hidden layers are ``hidden.0``, ``hidden.1`` and so on.
 
     Parameters
     ----------
@@ -39,5 +39,14 @@ class MLP(nn.Module):
         return [f"hidden.{i}" for i in range(len(self.hidden))]
 
     def forward(self, X: Tensor) -> Tensor:
-        """Logits or means (n, K) of X (n, p)."""
+        """Logits, or means of continuous labels.
+
+        Parameters
+        ----------
+        X : Tensor, (n, p)
+
+        Returns
+        -------
+        Tensor, (n, K)
+        """
         return self.output(self.hidden(X))
