@@ -67,10 +67,10 @@ def _of_metrics(claim: Claim, study: str, outcome: str) -> Evidence:
     if claim.statistic == "relative_gain":
         levels = [base * (1 + _target(claim, outcome, 4.0) / 100), base]
     elif claim.statistic == "level":
-        levels = [_target(claim, outcome, 0.3)]
+        levels, base = [_target(claim, outcome, 0.3)], 0.6 if outcome != INCONCLUSIVE else claim.rule.value
     else:
         levels = [base + _target(claim, outcome, base / 10), base]
-    noise = base * (2.0 if outcome == INCONCLUSIVE else 0.001)
+    noise = 0.5 * _BASES.get(claim.metric, 0.6) if outcome == INCONCLUSIVE else 0.001 * base
     sides = [side for side in (claim.first, claim.second) if side]
     if outcome == NOT_RUN:
         sides, levels = sides[1:], levels[1:]
@@ -82,7 +82,11 @@ def _of_metrics(claim: Claim, study: str, outcome: str) -> Evidence:
         parts += [rows(study, side, claim.metric, level, noise, rng) for side, level in main.items()]
     parts.append(rows(study, Side("mixedlm", "seen"), "brier", 0.2, 0.01, rng))  # the study was run
     metrics = pd.concat(parts, ignore_index=True)
-    return evidence(metrics, **_unseen(metrics, noise, rng))
+    if outcome == INCONCLUSIVE:  # as far apart one way as the other, by turns: chance has no part in it
+        first = metrics["model"].eq(claim.first.model) & metrics["partition"].eq(claim.first.partition)
+        turn = (1 - 2 * (metrics["seed"] % 2)) * first.map({True: 1, False: -1})
+        metrics["value"] = base + noise * turn
+    return evidence(metrics, **_unseen(metrics, noise / 10, rng))
 
 
 def _unseen(metrics: pd.DataFrame, noise: float, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
