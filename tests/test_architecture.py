@@ -99,7 +99,11 @@ MAY_IMPORT = {
     "auroc_intervals": TABLES,
     "latents": set(),
     "pages": SHOWING,
-    "report": SHOWING | {"retrieval"},
+    "absent": SHOWING | {"retrieval"},
+    "report_figures": SHOWING,
+    "report_run": SHOWING,
+    "report_study": SHOWING | {"absent", "report_figures"},
+    "report": SHOWING | {"report_run", "report_study"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
     "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
@@ -108,23 +112,8 @@ MAY_IMPORT = {
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
 LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
-NO_TORCH = (
-    TABLES
-    | SHOWING
-    | {
-        *(
-            "report",
-            "data_warnings",
-            "data_checks",
-            "method",
-            "candidates",
-            "tuning",
-            "retrieval",
-            "recovery",
-            "univariate",
-        )
-    }
-)
+NO_TORCH = TABLES | SHOWING | {"absent", "report", "report_figures", "report_run", "report_study", "data_warnings"}
+NO_TORCH |= {"data_checks", "method", "candidates", "tuning", "retrieval", "recovery", "univariate"}
 
 
 @cache

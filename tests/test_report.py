@@ -15,10 +15,12 @@ from PIL import Image
 from synthetic_results import small_config, write_results
 
 from armed import registry, results, tables
+from armed.absent import absent_cells, fit_notes
 from armed.findings import findings
 from armed.plotting import draw, style
 from armed.plotting.catalogue import figures
-from armed.report import _webp, absent_cells, build_report, fit_notes, write_tables
+from armed.report import build_report, write_tables
+from armed.report_figures import _webp
 
 RADIUS, INVERTED, CONFOUNDED = "spirals_radius", "spirals_inverted", "spirals_confounded"
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")

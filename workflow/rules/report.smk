@@ -29,6 +29,9 @@ rule figures:
         "../scripts/figures.py"
 
 
+PAGE = ["report.html.j2", "study.html.j2", "box.html.j2", "page.css", "sorting.js"]
+
+
 rule report:
     input:
         expand("results/{table}.tsv", table=TABLES),
@@ -39,8 +42,7 @@ rule report:
         figures_done,
         data_checks,
         slice_folders,
-        workflow.source_path("../report/report.html.j2"),
-        workflow.source_path("../report/page.css"),
+        [workflow.source_path(f"../report/{name}") for name in PAGE],
     output:
         report="results/report.html",
         tables=directory("results/tables"),
