@@ -29,9 +29,6 @@ rule figures:
         "../scripts/figures.py"
 
 
-PAGE = ["report.html.j2", "study.html.j2", "box.html.j2", "page.css", "sorting.js"]
-
-
 rule report:
     input:
         expand("results/{table}.tsv", table=TABLES),
@@ -44,8 +41,20 @@ rule report:
         slice_folders,
         [workflow.source_path(f"../report/{name}") for name in PAGE],
     output:
-        report="results/report.html",
-        tables=directory("results/tables"),
+        report=report(
+            "results/report.html",
+            caption="../report/page.rst",
+            category="All studies",
+            labels={"page": "report for readers"},
+        ),
+        tables=report(
+            directory("results/tables"),
+            patterns=[f"{{study,{study}}}_{{table}}.html" for study in STUDIES],
+            caption="../report/table.rst",
+            category=of_study,
+            subcategory="Tables",
+            labels={"table": "{table}"},
+        ),
     log:
         "results/logs/report.log",
     benchmark:
@@ -59,6 +68,7 @@ rule report:
     params:
         config=config,
         code=code("armed.report"),
+        sources=SOURCES,
     message:
         "Writing the tables and the report."
     script:
