@@ -17,7 +17,7 @@ from armed.metrics import RANGES
 from armed.registry import MODELS, SPIRALS
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
-_ORDERED_BY = re.compile(r"([<>]?)\s?x?([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?:%|[\s,;(\[].*)?", re.DOTALL)
+_ORDERED_BY = re.compile(r"([<>]?)\s?x?([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)%?(?:[\s,;(\[].*)?", re.DOTALL)
 """The number that a cell is sorted by: 0.764 of "0.764 [0.758, 0.769]"."""
 _MISSING = "–"
 _DIGITS = 3
