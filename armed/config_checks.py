@@ -55,6 +55,12 @@ def find_problems(config: dict) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
+def problems_of(document: object, rules: Mapping) -> list[str]:
+    """One sentence for each problem of a document by a schema of the same kind as the configuration's."""
+    errors = sorted(_Validator(rules).iter_errors(document), key=lambda e: _dotted(e.absolute_path))
+    return [sentence for error in errors for sentence in _explain(error)]
+
+
 def parse_yaml(text: str) -> object:
     """Parse YAML 1.1, as Snakemake does."""
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

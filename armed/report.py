@@ -10,6 +10,7 @@ import pandas as pd
 
 from armed import (
     autoencoder_tables,
+    claims_tables,
     clinical_tables,
     image_tables,
     labels,
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
 NOT_ALWAYS = ("univariate", "sensitivity", "claims", "auroc_intervals")
 """Tables that not every run makes."""
+CLAIM = "Claim of the paper"
 LARGEST_PAGE = 5_000_000  # bytes
 
 
@@ -57,7 +59,8 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         runs=html(studies_run(studies, found["metrics"], results_dir), "What was run, by study"),
         facts=html(facts(results_dir), "When, from what and on what"),
         versions=html(versions(results_dir), "Versions"),
-        ledger=html(_ledger(found["claims"]), "The paper's claims, and what this run says of them", group="Claim"),
+        claims=html(claims_tables.summary(found["claims"]), claims_tables.CAPTION),
+        ledger=html(_ledger(found["claims"]), claims_tables.CAPTION, group=CLAIM),
         confidence=f"{config['statistics']['confidence']:.0%}",
         tolerance=f"{config['statistics']['tolerance']:g}",
         stand_ins=stand_ins(found["metrics"]),
@@ -90,6 +93,8 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
     results_dir = Path(results_dir)
     found = _tables(results_dir)
     written = []
+    for name, frame in claims_tables.run_tables(found["claims"]).items():
+        written += tables.table(name, frame, results_dir / "tables", claims_tables.CAPTION)
     for study in configuration.selected_studies(config):
         caption = f"{labels.study(study)}. {source_words(study, found['metrics'])}".strip()
         made = tables.study_tables(study, found, headline_metric(study))
@@ -117,16 +122,8 @@ def _table(name: str, results_dir: Path) -> pd.DataFrame:
 
 
 def _ledger(judged: pd.DataFrame) -> pd.DataFrame:
-    """Lay out `results/claims.tsv`, one row per claim and study."""
-    lines = [
-        {
-            "Claim": row.claim,
-            "Study": labels.study(row.study),
-            "Data": row.source,
-            "Statistic": row.statistic,
-            "Estimate": tables.interval(row.estimate, row.ci_low, row.ci_high, signed=True),
-            "Verdict": row.verdict,
-        }
-        for row in judged.itertuples()
-    ]
-    return pd.DataFrame(lines)
+    """The ledger of claims under headings that tell the claim and where it stands; what is estimated is left to its table."""
+    made = claims_tables.ledger(judged)
+    heading = made[CLAIM] + " (" + made["Where"] + ")" if len(made) else made[CLAIM]
+    shown = [CLAIM, "Study", "Data", "Tested as", "Estimate", "Published", "Verdict", "Remark"]
+    return made.assign(**{CLAIM: heading})[shown]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from armed import autoencoder_tables, clinical_tables, image_tables, labels, registry, tables
+from armed import autoencoder_tables, claims_tables, clinical_tables, image_tables, labels, registry, tables
 from armed.absent import absent_cells, fit_notes, not_run
 from armed.findings import findings
 from armed.pages import html
@@ -95,7 +95,7 @@ def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) ->
     return {
         "is_simulated": study in registry.SPIRALS,
         "published": {labels.partition(p).capitalize(): _unbroken(frame) for p, frame in published.items()},
-        "claims": clinical_tables.claims_table(found["claims"], found["comparison"], study),
+        "claims": claims_tables.study_ledger(found["claims"], study),
         "discrimination": clinical_tables.discrimination_table(found["summary"], study),
         "truth": clinical_tables.truth_table(found["summary"], study),
         "recovery": clinical_tables.recovery_table(found["sensitivity"], study, confidence),

@@ -30,7 +30,8 @@ FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpreta
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
 LATENTS = {"latents"}
-SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
+SHOWING = TABLES | LATENTS | {"claims", "config", "plotting", "findings", "tables", "clinical_tables", "claims_tables"}
+JUDGING = {"claims", "claim_evidence", "claim_rules"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 MAY_IMPORT = {
     "errors": set(),
@@ -93,8 +94,10 @@ MAY_IMPORT = {
     "clinical_tables": SHOWING,
     "image_tables": SHOWING,
     "autoencoder_tables": SHOWING,
-    "claims": TABLES | {"paper_claims"},
-    "paper_claims": set(),
+    "claims": {"errors", "registry", "schemas", "config_checks"},
+    "claim_evidence": TABLES | {"claims"},
+    "claim_rules": TABLES | {"claims", "claim_evidence"},
+    "claims_tables": SHOWING,
     "delong": {"errors"},
     "auroc_intervals": TABLES,
     "latents": set(),
@@ -106,14 +109,22 @@ MAY_IMPORT = {
     "report": SHOWING | {"report_run", "report_study"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
-    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
+    "jobs": FITTING | SHOWING | JUDGING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
-LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
-NO_TORCH = TABLES | SHOWING | {"absent", "report", "report_figures", "report_run", "report_study", "data_warnings"}
-NO_TORCH |= {"data_checks", "method", "candidates", "tuning", "retrieval", "recovery", "univariate"}
+LIGHT = (
+    "armed",
+    "armed.errors",
+    "armed.registry",
+    "armed.config",
+    "armed.reproducibility",
+    "armed.retrieval",
+    "armed.claims",
+)
+NO_TORCH = TABLES | SHOWING | JUDGING | {"absent", "report", "report_figures", "report_run", "report_study"}
+NO_TORCH |= {"data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval", "recovery", "univariate"}
 
 
 @cache

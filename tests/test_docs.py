@@ -16,8 +16,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from armed import claims, registry, schemas
 from armed import config as configuration
-from armed import registry, schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
@@ -230,6 +230,13 @@ class TestTablesOfTheDocuments:
         scored |= {"davies_bouldin", "calinski_harabasz", "cluster_probe_accuracy"}  # of the codes of autoencoders
         scored |= {"variance_cluster", "variance_group", "variance_phenotype"}
         assert {row[0].strip("`") for row in rows(section(self.RESULTS, "Metrics"))} == scored
+
+    def test_claims(self):
+        words = claims.schema()["properties"]["claims"]["items"]["properties"]
+        table = {row[0].strip("`"): row[1] for row in rows(section(self.RESULTS, "Claims"))}
+        groups = {group.id: group.statement for group in claims.groups(claims.load())}
+        assert {id: table.get(id) for id in groups} == groups
+        assert set(table) == {*groups, *words["statistic"]["enum"], *words["rule"]["properties"]["name"]["enum"]}
 
     def test_variants(self):
         told = {row[1].strip("`") for row in rows(section(self.RESULTS, "Models and variants"))}

@@ -200,7 +200,7 @@ class TestFigures:
         assert len(images) == 1 and images[0].startswith("data:image/webp;base64,")
 
     def test_what_would_be_large_becomes_a_picture(self, files, monkeypatch):
-        folder, svg, png = files
+        folder, _, png = files
         spec = FigureSpec("one", RADIUS, "data", "Caption")
         drawn = report_figures.embedded(spec, folder)
         assert drawn["image"].startswith("data:image/svg+xml,") and (drawn["width"], drawn["height"]) == (518, 216)

@@ -40,6 +40,7 @@ rule report:
         data_checks,
         slice_folders,
         [workflow.source_path(f"../report/{name}") for name in PAGE],
+        workflow.source_path("../../config/claims.yaml"),
     output:
         report=report(
             "results/report.html",

@@ -1,3 +1,13 @@
+# All tables of a run: assembled, summarised, and the paper's claims judged by them.
+from armed import claims
+
+
+def balanced(wildcards):
+    """The data of studies with claims about the class balance of their clusters."""
+    claimed = {s for claim in claims.load() if claim.statistic == "balance_correlation" for s in claim.studies}
+    return there(f"results/data/{study}.npz" for study in can_be_run() if study in claimed)
+
+
 rule collect:
     input:
         unpack(parts),
@@ -50,8 +60,12 @@ rule summarise:
         cluster_metrics="results/cluster_metrics.tsv",
         importance="results/importance.tsv",
         auroc_intervals="results/auroc_intervals.tsv",
+        random_effects="results/random_effects.tsv",
+        univariate="results/univariate.tsv",
         draws=drawn,
+        balanced=balanced,
         published=workflow.source_path("../../config/published_results.csv"),
+        claims=workflow.source_path("../../config/claims.yaml"),
     output:
         summary="results/summary.tsv",
         comparison="results/comparison.tsv",
@@ -72,6 +86,6 @@ rule summarise:
         config=config,
         code=code("armed.jobs.collect"),
     message:
-        "Summarising, testing and comparing with the published numbers."
+        "Summarising, testing, judging claims and comparing with the published numbers."
     script:
         "../scripts/summarise.py"
