@@ -21,7 +21,9 @@ CHANGE = 2.5  # of 255, root mean square over pixels, that few colours may make
 
 _UNQUOTED = "".join(c for c in string.printable if c not in '"#%&' and c not in string.whitespace) + " "
 _TAG = re.compile(r"<[^>]*>")
-_COORDINATES = re.compile(r'(?<=\s)(d|x|y|width|height|transform|points)="([^"]*)"')
+_COORDINATES = re.compile(r'(?<=\s)(x|y|width|height|transform|points)="([^"]*)"')
+_PATH = re.compile(r'(?<=\sd=")[^"]*')
+_LINES = re.compile(r"([ML])\s*(-?[\d.]+)\s+(-?[\d.]+)\s*|(z)\s*")
 _FRACTION = re.compile(r"-?\d+\.\d+")
 _PNG = re.compile(r'data:image/png;base64,([^"]+)')
 _VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
@@ -61,6 +63,7 @@ def drawing(svg: str) -> str:
     svg = _NOT_DRAWN.sub("", svg)
     svg = _PNG.sub(lambda found: _smaller_image(found[1]), svg)
     svg = _COORDINATES.sub(lambda found: f'{found[1]}="{_FRACTION.sub(_rounded, found[2])}"', svg)
+    svg = _PATH.sub(_shorter_path, svg)
     svg = re.sub(r"\s*\n\s*", " ", svg).strip()
     # Single quotes for double ones, in tags alone: those need no quoting in a URI.
     swapped = str.maketrans({"'": '"', '"': "'"})
@@ -97,6 +100,23 @@ def _size(svg: str) -> tuple[int, int]:
     """Width and height of a drawing in points."""
     found = _VIEW_BOX.search(svg)
     return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)
+
+
+def _shorter_path(found: re.Match) -> str:
+    """Path data with short coordinates, of straight lines relative to the point before."""
+    path = found[0].strip()
+    if _LINES.sub("", path):  # curves too
+        return re.sub(r"\s+", " ", _FRACTION.sub(_rounded, path))
+    unit, made, at = 10**DECIMALS, [], (0, 0)
+    for command, x, y, _ in _LINES.findall(path):
+        if not command:
+            made.append("z")
+            continue
+        to = round(float(x) * unit), round(float(y) * unit)
+        dx, dy = (to[0] - at[0], to[1] - at[1]) if command == "L" else to
+        made.append(f"{'l' if command == 'L' else 'M'}{dx / unit:g} {dy / unit:g}")
+        at = to
+    return "".join(made)
 
 
 def _rounded(found: re.Match) -> str:
