@@ -64,11 +64,24 @@ def drawing(svg: str) -> str:
     svg = _PNG.sub(lambda found: _smaller_image(found[1]), svg)
     svg = _COORDINATES.sub(lambda found: f'{found[1]}="{_FRACTION.sub(_rounded, found[2])}"', svg)
     svg = _PATH.sub(_shorter_path, svg)
-    svg = re.sub(r"\s*\n\s*", " ", svg).strip()
+    svg = _without_repetition(re.sub(r"\s*\n\s*", " ", svg).strip())
     # Single quotes for double ones, in tags alone: those need no quoting in a URI.
     swapped = str.maketrans({"'": '"', '"': "'"})
     svg = _TAG.sub(lambda tag: tag[0].translate(swapped), svg)
     return "data:image/svg+xml," + quote(svg, safe=_UNQUOTED)
+
+
+def _without_repetition(svg: str) -> str:
+    """Return an SVG without names that nothing refers to, spaces between tags and in styles, and the font of every text."""
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r'\sid="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r'(?<=\sstyle=")[^"]*', lambda found: re.sub(r"(?<=[;:])\s+", "", found[0]), svg)
+    svg = re.sub(r"<g>(\s*)</g>", "", re.sub(r">\s+<(?!/?tspan)", "><", svg))
+    fonts = set(re.findall(r"font-family:([^;\"]*)", svg))
+    if len(fonts) == 1:
+        svg = re.sub(r";?font-family:[^;\"]*", "", svg)
+        svg = svg.replace("<svg ", f'<svg font-family="{fonts.pop()}" ', 1)
+    return svg
 
 
 def smallest(picture: Image.Image) -> bytes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from synthetic_results import small_config, write_results
 
 from armed import registry, results
@@ -144,6 +147,21 @@ def test_figures_are_drawn_at_a_readable_size(tab):
         "[...document.querySelectorAll('figure img')].map((i) => [i.naturalWidth, i.clientWidth, i.clientHeight])"
     )
     assert len(shown) == 3 and all(natural > 300 and wide > 600 and high > 150 for natural, wide, high in shown)
+
+
+def test_figures_look_as_those_in_files(tab, browser, report):
+    """Shorter drawings are the same drawings: no pixel of a thousand is another colour."""
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    for place, spec in enumerate(figures(RADIUS, small_config())):
+        short = tab.page.locator("figure img").nth(place).get_attribute("src")
+        seen = []
+        for address in ((report.parent / "figures" / f"{spec.name}.svg").as_uri(), short):
+            page.goto((report.parent / "figures").as_uri())  # a page that may show files
+            page.set_content(f'<body style="margin:0"><img width="1040" src="{address}"></body>', wait_until="load")
+            seen.append(np.asarray(Image.open(io.BytesIO(page.locator("img").screenshot())).convert("L"), float))
+        assert seen[0].std() > 10 and seen[0].shape == seen[1].shape
+        assert (np.abs(seen[0] - seen[1]) > 64).mean() < 0.001, spec.name
+    page.close()
 
 
 def test_on_a_phone_only_tables_and_figures_scroll_sideways(browser, report):
