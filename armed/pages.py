@@ -28,9 +28,9 @@ def render(template: str, **values: object) -> str:
     return environment.get_template(template).render(**values)
 
 
-def html(frame: pd.DataFrame, caption: str = "", group: str = "") -> Markup:
+def html(frame: pd.DataFrame, caption: str = "") -> Markup:
     """Return a table as HTML (`tables.fragment` escapes every cell), or nothing where it has no rows."""
-    return Markup(tables.fragment(frame, caption, group)) if len(frame) else Markup("")
+    return Markup(tables.fragment(frame, caption)) if len(frame) else Markup("")
 
 
 @functools.cache

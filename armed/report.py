@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from armed import (
     autoencoder_tables,
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 TABLES = ("metrics", "summary", "comparison", "paired_tests", "deconfounding", "tuning")
 NOT_ALWAYS = ("univariate", "sensitivity", "claims", "auroc_intervals")
 """Tables that not every run makes."""
-CLAIM = "Claim of the paper"
 LARGEST_PAGE = 5_000_000  # bytes
 
 
@@ -57,10 +57,10 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
     page = render(
         "report.html.j2",
         runs=html(studies_run(studies, found["metrics"], results_dir), "What was run, by study"),
-        facts=html(facts(results_dir), "When, from what and on what"),
+        facts=html(facts(results_dir), "Date, commit, machine"),
         versions=html(versions(results_dir), "Versions"),
         claims=html(claims_tables.summary(found["claims"]), claims_tables.CAPTION),
-        ledger=html(_ledger(found["claims"]), claims_tables.CAPTION, group=CLAIM),
+        ledger=_ledger(found["claims"]),
         confidence=f"{config['statistics']['confidence']:.0%}",
         tolerance=f"{config['statistics']['tolerance']:g}",
         stand_ins=stand_ins(found["metrics"]),
@@ -121,9 +121,12 @@ def _table(name: str, results_dir: Path) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=dtypes[kind]) for column, kind in columns.items()})
 
 
-def _ledger(judged: pd.DataFrame) -> pd.DataFrame:
-    """The ledger of claims under headings that tell the claim and where it stands; what is estimated is left to its table."""
-    made = claims_tables.ledger(judged)
-    heading = made[CLAIM] + " (" + made["Where"] + ")" if len(made) else made[CLAIM]
-    shown = [CLAIM, "Study", "Data", "Tested as", "Estimate", "Published", "Verdict", "Remark"]
-    return made.assign(**{CLAIM: heading})[shown]
+def _ledger(judged: pd.DataFrame) -> list[tuple[str, str, Markup]]:
+    """Each claim of the paper, how many tests of it came to which verdict, and those tests; what each estimates is left out."""
+    shown = ["Study", "Data", "Tested as", "Estimate", "Published", "Verdict", "Remark"]
+    made = []
+    for claim, tests in claims_tables.ledger(judged).groupby("Claim of the paper", sort=False):
+        counts = tests["Verdict"].value_counts(sort=False)
+        told = ", ".join(f"{n} {verdict}" for verdict, n in counts.sort_values(ascending=False, kind="stable").items())
+        made.append((claim, told, html(tests[shown], claims_tables.CAPTION)))
+    return made

@@ -38,10 +38,7 @@ _FRAGMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=
 {% endif %}
 <thead><tr>{% for name, kind in columns %}<th scope="col"{% if kind %} class="{{ kind }}"{% endif %}>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for head, row in rows %}
-{% if head is not none %}
-<tr class="group"><th scope="rowgroup" colspan="{{ columns | length }}">{{ head }}</th></tr>
-{% endif %}
+{% for row in rows %}
 <tr>{% for cell in row %}<td{{ attributes(cell) }}>{{ cell.text }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
@@ -238,7 +235,7 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], metric: str) ->
     return {name: frame for name, frame in made.items() if len(frame)}
 
 
-def fragment(frame: pd.DataFrame, caption: str = "", group: str = "") -> str:
+def fragment(frame: pd.DataFrame, caption: str = "") -> str:
     """Return a table as an HTML fragment, every name and cell escaped.
 
     Parameters
@@ -248,26 +245,19 @@ def fragment(frame: pd.DataFrame, caption: str = "", group: str = "") -> str:
         the attribute ``data-order``, by which browsers sort them.
     caption : str, optional
         Text of the ``<caption>``: where the data came from.
-    group : str, optional
-        A column that becomes a heading above the rows that share its value; such a table keeps its order.
 
     Returns
     -------
     str
     """
-    shown = frame.drop(columns=group) if group else frame
-    kinds = [_kind(shown[c]) for c in shown.columns]
-    orders = zip(*(_orders(shown[c]) for c in shown.columns), strict=True)
-    heads = frame[group].where(frame[group] != frame[group].shift()) if group else [None] * len(frame)
+    kinds = [_kind(frame[c]) for c in frame.columns]
+    orders = zip(*(_orders(frame[c]) for c in frame.columns), strict=True)
     rows = []
-    for head, values, order in zip(heads, shown.itertuples(index=False), orders, strict=True):
-        cells = zip(values, kinds, order, shown.columns, strict=True)
-        row = [_Cell(v, _verdict(v) if name == "Verdict" else kind, o) for v, kind, o, name in cells]
-        rows.append((None if pd.isna(head) else head, row))
-    kind = (
-        "grouped" if group else " ".join(["sortable"] * (len(frame) > SORTED) + ["filtered"] * (len(frame) > FILTERED))
-    )
-    columns = list(zip(shown.columns, kinds, strict=True))
+    for values, order in zip(frame.itertuples(index=False), orders, strict=True):
+        cells = zip(values, kinds, order, frame.columns, strict=True)
+        rows.append([_Cell(v, _verdict(v) if name == "Verdict" else kind, o) for v, kind, o, name in cells])
+    kind = " ".join(["sortable"] * (len(frame) > SORTED) + ["filtered"] * (len(frame) > FILTERED))
+    columns = list(zip(frame.columns, kinds, strict=True))
     return _FRAGMENT.render(kind=kind, caption=caption, columns=columns, rows=rows)
 
 
