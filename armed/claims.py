@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from armed import registry, schemas
 from armed.config_checks import parse_yaml, problems_of
 from armed.errors import ConfigError, Problems, did_you_mean
@@ -152,7 +154,10 @@ def load(path: Path = CLAIMS) -> tuple[Claim, ...]:
     ConfigError
         With one sentence for each problem: where it is, what was expected, the nearest valid name.
     """
-    read = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    try:
+        read = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"The claims cannot be read from {path}: {error}") from error
     problems = Problems(ConfigError, str(path))
     for sentence in find_problems(read):
         problems.add(sentence)

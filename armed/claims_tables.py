@@ -144,18 +144,24 @@ def shown(claim: Claim, mean: float, low: float = np.nan, high: float = np.nan) 
 
 def estimated(claim: Claim) -> str:
     """Say what is estimated, and what of it supports the claim."""
-    first, second = (_side(side) for side in (claim.first, claim.second))
-    metric = labels.metric(claim.metric)
+    sides = [side for side in (claim.first, claim.second) if side]
+    names, partitions = [labels.model(side.model) for side in sides], dict.fromkeys(side.partition for side in sides)
+    where = ""
+    if len(partitions) > 1:
+        names = [f"{name} ({labels.partition(side.partition)})" for name, side in zip(names, sides, strict=True)]
+    elif claim.metric:
+        where = f", {labels.partition(claim.first.partition)}"
+    metric, pair = labels.metric(claim.metric) + where, " less ".join(names)
     what = {
-        "difference": f"{metric}: {first} less {second}",
-        "relative_gain": f"{metric}: {first} by {second}, in percent more",
-        "level": f"{metric}: {first}",
-        "probe_share": f"datasets with a probe among the important features: {first} less {second}",
-        "balance_correlation": f"r over clusters of intercept and class balance: {first}",
-        "slope_correlation": f"r over {claim.features} features of the s.d. of slopes and univariate models: {first}",
-        "figure": "pictures",
+        "difference": f"{metric}: {pair}",
+        "relative_gain": f"Gain in {metric}: {' over '.join(names)}",
+        "level": f"{metric}: {pair}",
+        "probe_share": f"Datasets with a probe among the important features: {pair}",
+        "balance_correlation": f"r over clusters of intercepts with class balance: {pair}",
+        "slope_correlation": f"r over {claim.features} features of s.d. of slopes with univariate models: {pair}",
+        "figure": "Pictures",
     }[claim.statistic]
-    return f"{what}; {claim.rule.words}"
+    return f"{what[:1].upper() if what[:2] != 'r ' else what[:1]}{what[1:]}; {claim.rule.words}{claim.unit}"
 
 
 def remark(claim: Claim, row: NamedTuple) -> str:
@@ -169,13 +175,6 @@ def remark(claim: Claim, row: NamedTuple) -> str:
     if entries.is_elsewhere(row.study):
         return "not a study of the paper"
     return {"none": "a test of ours; the paper has none"}.get(claim.paper, "")
-
-
-def _side(side: entries.Side | None) -> str:
-    if side is None:
-        return ""
-    name = labels.model(side.model)
-    return f"{name}, {labels.partition(side.partition)}" if side.partition else name
 
 
 def _by_group(claims: tuple[Claim, ...]) -> list[Claim]:

@@ -113,6 +113,13 @@ class TestProblems:
         assert told[0] == "claims: 'gain_seen' names 2 claims; give each its own"
         assert told[-1] == "groups.speed has no claim that tests it"
 
+    def test_files_that_are_no_yaml_or_not_there(self, tmp_path):
+        broken = tmp_path / "broken.yaml"
+        broken.write_text("claims: [", encoding="utf-8")
+        for path in (broken, tmp_path / "absent.yaml"):
+            with pytest.raises(ConfigError, match=path.name):
+                claims.load(path)
+
     @pytest.mark.parametrize("document", [None, [], {"claims": []}, {"groups": [], "claims": {}}])
     def test_files_of_another_form(self, document):
         assert claims.find_problems(document)

@@ -63,9 +63,10 @@ class TestLedger:
 
     def test_what_is_estimated_is_told_with_the_rule(self, judged):
         table = claims_tables.ledger(judged)
-        told = row(table, "gain_seen_size")["Estimated"]
-        assert told.endswith("in percent more; at least 5") and "ARMED, seen clusters" in told
-        assert row(table, "cluster_maps")["Estimated"] == "pictures; not judged"
+        told = {id: row(table, id)["Estimated"] for id in ("gain_seen_size", "confounding", "cluster_maps")}
+        assert told["gain_seen_size"] == "Gain in AUROC, seen clusters: ARMED over Conventional; at least 5%"
+        assert told["confounding"] == "AUROC: Conventional (seen clusters) less Conventional (unseen clusters); above 0"
+        assert told["cluster_maps"] == "Pictures; not judged"
 
     def test_of_a_study_it_leaves_out_what_is_the_same_in_all_rows(self, judged):
         table = claims_tables.study_ledger(judged, AD)

@@ -40,6 +40,7 @@ def summarise_all(
     out: Mapping[str, Path],
     draws: Sequence[Path] = (),
     balanced: Sequence[Path] = (),
+    random_effects: Sequence[Path] = (),
     claimed: Path = claims.CLAIMS,
 ) -> None:
     """Write summary, comparison, paired tests, verdicts on claims, and deconfounding shares.
@@ -50,7 +51,7 @@ def summarise_all(
         The whole configuration.
     tables : mapping
         metrics, cluster_metrics, importance: files to read; where they are there auroc_intervals (where the paper used DeLong's
-        interval), random_effects and univariate, which only claims need.
+        interval) and univariate, which only claims need.
     published : Path
         `config/published_results.csv`.
     out : mapping
@@ -59,13 +60,15 @@ def summarise_all(
         Tables `draws` of single models, where there are any.
     balanced : sequence of Path
         `StudyData` files, ``{study}.npz``, of studies with claims about their class balance.
+    random_effects : sequence of Path
+        Tables `random_effects` of the models that claims are about.
     claimed : Path
         `config/claims.yaml`.
     """
     settings = Settings.from_config(config)
     metrics = results.read("metrics", tables["metrics"])
     cluster_metrics = results.read("cluster_metrics", tables["cluster_metrics"])
-    drawn = read_draws(draws)
+    drawn = read_parts("draws", draws)
     summary = summarise(metrics, cluster_metrics, settings, drawn)
     if "auroc_intervals" in tables:
         summary = with_delong(summary, results.read("auroc_intervals", tables["auroc_intervals"]))
@@ -75,10 +78,10 @@ def summarise_all(
     tests = paired_tests(metrics, cluster_metrics, settings, references=references(config), draws=drawn)
     results.write("paired_tests", tests, out["paired_tests"])
     importance = results.read("importance", tables["importance"])
-    more = {name: results.read(name, tables[name]) for name in ("random_effects", "univariate") if name in tables}
-    evidence = Evidence(
-        metrics, cluster_metrics, settings, drawn, importance=importance, balance=read_balance(balanced), **more
-    )
+    more = {"balance": read_balance(balanced), "random_effects": read_parts("random_effects", random_effects)}
+    if "univariate" in tables:
+        more["univariate"] = results.read("univariate", tables["univariate"])
+    evidence = Evidence(metrics, cluster_metrics, settings, drawn, importance=importance, **more)
     results.write("claims", judge(evidence, claims.load(claimed)), out["claims"])
     probes = importance.loc[importance["feature"].map(is_probe).astype(bool), ["study", "feature"]]
     probed = importance[importance["study"].isin(probes["study"])]
@@ -88,10 +91,10 @@ def summarise_all(
     results.write("deconfounding", shares, out["deconfounding"])
 
 
-def read_draws(paths: Sequence[Path]) -> pd.DataFrame:
-    """Put the tables `draws` of single models together; most have no rows."""
-    frames = [frame for path in paths if len(frame := results.read("draws", path))]
-    return pd.concat(frames, ignore_index=True) if frames else results.empty("draws")
+def read_parts(name: str, paths: Sequence[Path]) -> pd.DataFrame:
+    """Put a table's parts of single models together; of draws most have no rows."""
+    frames = [frame for path in paths if len(frame := results.read(name, path))]
+    return pd.concat(frames, ignore_index=True) if frames else results.empty(name)
 
 
 def read_balance(paths: Sequence[Path]) -> pd.DataFrame:

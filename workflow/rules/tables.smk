@@ -8,6 +8,14 @@ def balanced(wildcards):
     return there(f"results/data/{study}.npz" for study in can_be_run() if study in claimed)
 
 
+def claimed_effects(wildcards):
+    """Random effects of the models with claims about them."""
+    of_effects = [claim for claim in claims.load() if claim.statistic.endswith("_correlation")]
+    claimed = {(study, claim.first.model) for claim in of_effects for study in claim.studies}
+    models = [(s, m) for s in can_be_run() for m in configuration.selected_models(config, s) if (s, m) in claimed]
+    return there(f"results/parts/{study}/{model}/random_effects.tsv" for study, model in models)
+
+
 rule collect:
     input:
         unpack(parts),
@@ -60,7 +68,7 @@ rule summarise:
         cluster_metrics="results/cluster_metrics.tsv",
         importance="results/importance.tsv",
         auroc_intervals="results/auroc_intervals.tsv",
-        random_effects="results/random_effects.tsv",
+        random_effects=claimed_effects,
         univariate="results/univariate.tsv",
         draws=drawn,
         balanced=balanced,
