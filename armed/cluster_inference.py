@@ -42,7 +42,7 @@ class ClusterInference(StackMethod):
     def build(self, sample_shape, n_clusters, n_outputs):
         return MixedEffects(self.build_net(sample_shape, n_outputs), n_clusters, input_shape=sample_shape)
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, steps_elsewhere=0):
         """Train on the clusters of the training rows of each fold; labels are not looked at."""
         folds = [f for f in splits if seeds is None or f.seed in set(seeds)]
         levels = np.unique(np.concatenate([data.clusters[f.train] for f in folds]))
@@ -55,7 +55,7 @@ class ClusterInference(StackMethod):
         )
         held = [self._hold_out(f, data, position) for f in folds]
         inner = Splits(tuple(Fold(f.seed, f.fold, t, v, t[:0]) for f, t, v in held))
-        super().fit(task, inner, seeds, checkpoint=checkpoint)
+        super().fit(task, inner, seeds, checkpoint=checkpoint, steps_elsewhere=steps_elsewhere)
         self.levels_ = levels
         return self
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from armed import own_studies, registry, tuning_config
+from armed import own_studies, registry, sweep_config, tuning_config
 from armed.errors import did_you_mean
 
 
@@ -48,6 +48,7 @@ def find_inconsistencies(config: dict, complete: bool) -> list[str]:
             found[told:] = [s for s in found[told:] if s.partition(f".variants.{model}.{variant}")[2] not in main]
 
     ask(_selection)
+    ask(sweep_config.find_inconsistencies)
     for study in config.get("run", {}).get("studies", []):
         block = config.get("studies", {}).get(study)
         if block is None:

@@ -16,6 +16,7 @@ from armed import (
     image_tables,
     labels,
     results,
+    robustness_tables,
     schemas,
     tables,
 )
@@ -23,6 +24,7 @@ from armed import config as configuration
 from armed.files import atomic
 from armed.pages import html, render, sorting
 from armed.plotting.catalogue import headline_metric
+from armed.report_figures import embedded
 from armed.report_run import facts, stand_ins, studies_run, versions
 from armed.report_study import slices_folder, source_words, study_values
 
@@ -66,6 +68,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         stand_ins=stand_ins(found["metrics"]),
         studies=[study_values(study, found, results_dir, config) for study in studies],
         sorting=sorting(),
+        robustness=_robustness(results_dir, config),
     )
     with atomic(out) as part:
         part.write_text(page, encoding="utf-8")
@@ -103,7 +106,7 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
         made |= autoencoder_tables.study_tables(study, found)
         for name, frame in made.items():
             written += tables.table(name, frame, results_dir / "tables", caption)
-    return written
+    return written + robustness_tables.write_tables(results_dir, config)
 
 
 def _tables(results_dir: Path) -> dict[str, pd.DataFrame]:
@@ -130,3 +133,9 @@ def _ledger(judged: pd.DataFrame) -> list[tuple[str, str, Markup]]:
         told = ", ".join(f"{n} {verdict}" for verdict, n in counts.sort_values(ascending=False, kind="stable").items())
         made.append((claim, told, html(tests[shown], claims_tables.CAPTION)))
     return made
+
+
+def _robustness(results_dir: Path, config: Mapping) -> dict:
+    """What the part on robustness shows, its figures embedded; empty where nothing was ranked or swept."""
+    values = robustness_tables.report_values(results_dir, config)
+    return values and {**values, "figures": [embedded(spec, results_dir) for spec in values["figures"]]}

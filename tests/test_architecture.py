@@ -33,6 +33,7 @@ LATENTS = {"latents"}
 SHOWING = TABLES | LATENTS | {"claims", "config", "plotting", "findings", "tables", "clinical_tables", "claims_tables"}
 JUDGING = {"claims", "claim_evidence", "claim_rules"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
+SHOWING |= {"robustness", "sensitivity", "author_choices", "robustness_tables", "sweep_config"}
 MAY_IMPORT = {
     "errors": set(),
     "entries": set(),
@@ -41,9 +42,10 @@ MAY_IMPORT = {
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
     "own_studies": {"errors", "registry"},
-    "config_rules": {"errors", "registry", "own_studies", "tuning_config"},
+    "sweep_config": {"registry"},
+    "config_rules": {"errors", "registry", "own_studies", "tuning_config", "sweep_config"},
     "config_checks": {"errors", "registry", "own_studies", "config_rules"},
-    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config"},
+    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config", "sweep_config"},
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
@@ -98,6 +100,10 @@ MAY_IMPORT = {
     "claim_evidence": TABLES | {"claims"},
     "claim_rules": TABLES | {"claims", "claim_evidence"},
     "claims_tables": SHOWING,
+    "robustness": TABLES,
+    "sensitivity": TABLES | {"sweep_config"},
+    "author_choices": TABLES | {"sweep_config", "sensitivity"},
+    "robustness_tables": SHOWING,
     "delong": {"errors"},
     "auroc_intervals": TABLES,
     "latents": set(),
@@ -106,7 +112,7 @@ MAY_IMPORT = {
     "report_figures": SHOWING,
     "report_run": SHOWING,
     "report_study": SHOWING | {"absent", "report_figures"},
-    "report": SHOWING | {"report_run", "report_study"},
+    "report": SHOWING | {"report_figures", "report_run", "report_study"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
     "jobs": FITTING | SHOWING | JUDGING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},

@@ -276,9 +276,9 @@ def test_tables_of_all_studies_are_written_and_tell_the_source(folder, config):
     written = write_tables(folder, config)
     assert {p.name.split(".")[0] for p in written} == {
         f"{study}_{kind}" for study in (RADIUS, INVERTED, CONFOUNDED) for kind in ("comparison", "results", "tests")
-    } | {f"{CONFOUNDED}_deconfounding", f"{RADIUS}_tuning"}
+    } | {f"{CONFOUNDED}_deconfounding", f"{RADIUS}_tuning", "author_choices"}
     assert {p.suffix for p in written} == {".tsv", ".html", ".tex"}
-    assert all("Simulated data" in p.read_text() for p in written if p.suffix == ".tex")
+    assert all("Simulated data" in p.read_text() for p in written if p.suffix == ".tex" and p.stem != "author_choices")
 
 
 class TestReport:
@@ -310,7 +310,7 @@ class TestReport:
     def test_figures_are_drawings_and_missing_ones_are_told(self, page):
         kinds = re.findall(r'<img src="data:(image/[a-z+]+)[;,]', page)
         assert kinds == ["image/svg+xml"] * 2
-        assert Page(page).text.count("This figure was not drawn.") == 11
+        assert Page(page).text.count("This figure was not drawn.") == 13
 
     def test_small_marks_keep_their_colours_in_fewer_bytes(self, tmp_path):
         colours = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7A7A7A", "#6B3E00"]

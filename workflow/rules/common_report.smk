@@ -4,30 +4,32 @@ import re
 from armed import labels
 from armed.plotting import catalogue
 
-PAGE = ["report.html.j2", "study.html.j2", "box.html.j2", "page.css", "sorting.js"]
-FIGURES = {spec.name: spec for study in STUDIES for spec in catalogue.figures(study, config)}
+PAGE = ["report.html.j2", "study.html.j2", "box.html.j2", "robustness.html.j2", "page.css", "sorting.js"]
+FIGURES = [spec for study in STUDIES for spec in catalogue.figures(study, config)]
 SOURCES = {study: labels.source(configuration.source(config, study)) for study in STUDIES}
 
 
 def of_study(wildcards):
     """Category of a file in Snakemake's report."""
-    return labels.study(wildcards.study)
+    study = wildcards.get("study")
+    return labels.study(study) if study in STUDIES else "All studies"
 
 
 def captions(wildcards):
     """Captions with the source of the data, for Snakemake's report: reStructuredText."""
-    told = {name: f"{SOURCES[spec.study]}. {spec.caption}" for name, spec in FIGURES.items()}
+    told = {spec.name: f"{SOURCES[spec.study]}. {spec.caption}" for spec in FIGURES}
     return {name: re.sub(r"([\\`*_|])", r"\\\1", text) for name, text in told.items()}
 
 
 def drawn_already():
     """The folder of figures, for `snakemake --report` alone: their names follow the settings, so that no job declares them."""
     folder = "results/figures"
-    if not any(Path(folder, f"{name}.svg").is_file() for name in FIGURES):
+    if not any(Path(folder, f"{spec.name}.svg").is_file() for spec in FIGURES):
         return []
     marked = report(
         folder,
-        patterns=[f"{{study,{spec.study}}}_{{kind,{spec.kind}}}.svg" for spec in FIGURES.values()],
+        patterns=[f"{{study,{spec.study}}}_{{kind,{spec.kind}}}.svg" for spec in FIGURES]
+        + ["{study,robustness}_{kind}.svg"],
         caption="report/figure.rst",
         category=of_study,
         subcategory="Figures",

@@ -35,6 +35,8 @@ rule report:
         expand("results/{name}.tsv", name=["summary", "comparison", "paired_tests", "claims", "deconfounding"]),
         "results/tuning.tsv",
         "results/univariate.tsv",
+        "results/ranks.tsv",
+        "results/figures/.robustness.done",
         recovered,
         figures_done,
         data_checks,
@@ -50,7 +52,7 @@ rule report:
         ),
         tables=report(
             directory("results/tables"),
-            patterns=[f"{{study,{study}}}_{{table}}.html" for study in STUDIES],
+            patterns=[f"{{study,{name}}}_{{table}}.html" for name in [*STUDIES, "claims", "robustness", "author"]],
             caption="../report/table.rst",
             category=of_study,
             subcategory="Tables",
