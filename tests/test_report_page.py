@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from synthetic_clinical import HEART, clinical_config, write_clinical
 from synthetic_results import small_config, write_results
 from test_report import Page
 
-from armed import labels, pages, report_figures, results, tables
+from armed import labels, pages, registry, report_figures, results, tables
 from armed.plotting import draw, style
 from armed.plotting.catalogue import FigureSpec, figures
-from armed.report import build_report, write_tables
+from armed.report import NOT_ALWAYS, TABLES, build_report, write_tables
 from armed.report_run import facts, studies_run
 
 RADIUS = "spirals_radius"
@@ -226,3 +227,34 @@ class TestFigures:
         after = np.asarray(Image.open(io.BytesIO(found)).convert("RGBA"))
         assert after[0, 0, 3] == 0 and after[20, 20, 3] == 255
         assert np.abs(after[20, 20].astype(int) - (213, 94, 0, 255)).max() <= 8
+
+
+class TestOwnTable:
+    """A study of the user's own, which no published number stands beside."""
+
+    @pytest.fixture
+    def parts(self, tmp_path, monkeypatch):
+        config = clinical_config()
+        config["run"]["studies"] = [HEART]
+        folder = write_clinical(tmp_path, config)
+        entry = registry.Study(
+            "own_t", "Own <table>", "own", "m:f", ("seen", "unseen"), ("auroc", "accuracy"), raw="own"
+        )
+        monkeypatch.setitem(registry.STUDIES, "own_t", entry)
+        config["run"]["studies"] = ["own_t"]
+        config["studies"]["own_t"] = config["studies"].pop(HEART)
+        for name in (*TABLES, *NOT_ALWAYS):
+            if (folder / f"{name}.tsv").is_file():
+                frame = results.read(name, folder / f"{name}.tsv")
+                frame = frame[frame["study"] == HEART] if name != "comparison" else frame.iloc[:0]
+                changed = {"study": "own_t"} | ({"source": "own"} if "source" in frame else {})
+                results.write(name, frame.assign(**changed), folder / f"{name}.tsv", models=["oracle"])
+        build_report(folder, config, folder / "report.html")
+        return (folder / "report.html").read_text(encoding="utf-8")
+
+    def test_its_results_stand_where_others_have_published_numbers(self, parts):
+        study = re.search(r'<section id="own_t" class="study">.*?</section>', parts, re.DOTALL)[0]
+        assert study.index(">Results: AUROC<") < study.index(">Figures<") < study.index(">Model by model<")
+        assert "As published" not in study and "Own &lt;table&gt;" in study
+        n_tables = study.count("<table")
+        assert n_tables > 3 and study.count("<caption>The user&#39;s own data</caption>") == n_tables
