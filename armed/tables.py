@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import pandas as pd
@@ -16,23 +17,40 @@ from armed.metrics import RANGES
 from armed.registry import MODELS, SPIRALS
 
 _NUMBER = re.compile(r"[+−<]?\s?\d")
+_ORDERED_BY = re.compile(r"([<>]?)\s?x?([+−-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)%?(?:[\s,;(\[].*)?", re.DOTALL)
+"""The number that a cell is sorted by: 0.764 of "0.764 [0.758, 0.769]"."""
 _MISSING = "–"
 _DIGITS = 3
 _VERDICTS = {"agrees", "differs", "not comparable", "supported", "contradicted", "inconclusive", "not run"}
 _LONG = 40  # characters; longer texts wrap
 
+SORTED, FILTERED = 6, 15
+"""Tables with more rows can be sorted, and filtered, by readers of a page; of fewer all is seen at a glance."""
+
 _FRAGMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
-<table>
-<thead><tr>{% for name, kind in columns %}<th{% if kind %} class="{{ kind }}"{% endif %}>{{ name }}</th>{% endfor %}</tr></thead>
+{% macro attributes(cell) %}
+{% if cell.kind %} class="{{ cell.kind }}"{% endif %}{% if cell.order is not none %} data-order="{{ cell.order }}"{% endif %}
+{% endmacro %}
+<table{% if kind %} class="{{ kind }}"{% endif %}>
+{% if caption %}
+<caption>{{ caption }}</caption>
+{% endif %}
+<thead><tr>{% for name, kind in columns %}<th scope="col"{% if kind %} class="{{ kind }}"{% endif %}>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in rows %}
-<tr>{% for cell, kind in row %}<td{% if kind %} class="{{ kind }}"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td{{ attributes(cell) }}>{{ cell.text }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table>
 """  # noqa: E501
 )
+
+
+class _Cell(NamedTuple):
+    text: object
+    kind: str
+    order: float | str | None
 
 
 def number(value: float, digits: int = 3, signed: bool = False) -> str:
@@ -217,14 +235,30 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], metric: str) ->
     return {name: frame for name, frame in made.items() if len(frame)}
 
 
-def fragment(frame: pd.DataFrame) -> str:
-    """Return a table as an HTML fragment, every name and cell escaped; numbers get the class ``num``, long texts ``long``."""
+def fragment(frame: pd.DataFrame, caption: str = "") -> str:
+    """Return a table as an HTML fragment, every name and cell escaped.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The table as readers see it. Numbers get the class ``num``, long texts ``long``, and cells that begin with a number
+        the attribute ``data-order``, by which browsers sort them.
+    caption : str, optional
+        Text of the ``<caption>``: where the data came from.
+
+    Returns
+    -------
+    str
+    """
     kinds = [_kind(frame[c]) for c in frame.columns]
+    orders = zip(*(_orders(frame[c]) for c in frame.columns), strict=True)
     rows = []
-    for values in frame.itertuples(index=False):
-        cells = zip(values, kinds, frame.columns, strict=True)
-        rows.append([(v, _verdict(v) if name == "Verdict" else kind) for v, kind, name in cells])
-    return _FRAGMENT.render(columns=list(zip(frame.columns, kinds, strict=True)), rows=rows)
+    for values, order in zip(frame.itertuples(index=False), orders, strict=True):
+        cells = zip(values, kinds, order, frame.columns, strict=True)
+        rows.append([_Cell(v, _verdict(v) if name == "Verdict" else kind, o) for v, kind, o, name in cells])
+    kind = " ".join(["sortable"] * (len(frame) > SORTED) + ["filtered"] * (len(frame) > FILTERED))
+    columns = list(zip(frame.columns, kinds, strict=True))
+    return _FRAGMENT.render(kind=kind, caption=caption, columns=columns, rows=rows)
 
 
 def table(name: str, frame: pd.DataFrame, folder: Path, caption: str = "") -> tuple[Path, Path, Path]:
@@ -239,7 +273,7 @@ def table(name: str, frame: pd.DataFrame, folder: Path, caption: str = "") -> tu
     folder : Path
         Made where it does not exist.
     caption : str, optional
-        Caption of the LaTeX table.
+        Caption of the HTML and the LaTeX table.
 
     Returns
     -------
@@ -248,7 +282,7 @@ def table(name: str, frame: pd.DataFrame, folder: Path, caption: str = "") -> tu
     """
     texts = {
         "tsv": frame.to_csv(sep="\t", index=False, lineterminator="\n"),
-        "html": fragment(frame),
+        "html": fragment(frame, caption),
         "tex": _latex(name, frame, caption),
     }
     written = []
@@ -325,6 +359,17 @@ def _kind(column: pd.Series) -> str:
 def _is_numeric(column: pd.Series) -> bool:
     texts = [str(v) for v in column]
     return bool(texts) and all(_NUMBER.match(t) or t == _MISSING for t in texts)
+
+
+def _orders(column: pd.Series) -> list[float | str | None]:
+    """What the cells of a column are sorted by where all of them begin with a number; none last or first."""
+    texts = [str(v).strip() for v in column]
+    found = [_ORDERED_BY.fullmatch(t) for t in texts]
+    if not any(found) or not all(f or t in ("", _MISSING) for f, t in zip(found, texts, strict=True)):
+        return [None] * len(texts)
+    numbers = [float(f[2].replace("−", "-")) if f else "" for f in found]
+    ahead = {"<": -math.inf, ">": math.inf}
+    return [math.nextafter(n, ahead[f[1]]) if f and f[1] else n for n, f in zip(numbers, found, strict=True)]
 
 
 def _verdict(value: str) -> str:

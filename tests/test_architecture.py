@@ -108,7 +108,11 @@ MAY_IMPORT = {
     "auroc_intervals": TABLES,
     "latents": set(),
     "pages": SHOWING,
-    "report": SHOWING | {"retrieval"},
+    "absent": SHOWING | {"retrieval"},
+    "report_figures": SHOWING,
+    "report_run": SHOWING,
+    "report_study": SHOWING | {"absent", "report_figures"},
+    "report": SHOWING | {"report_figures", "report_run", "report_study"},
     "archive": SHOWING | {"archive", "jobs", "own_studies", "report", "retrieval"},
     "verify": {"archive", "errors", "files"},
     "data_warnings": {"errors", "data"},
@@ -127,8 +131,9 @@ LIGHT = (
     "armed.retrieval",
     "armed.claims",
 )
-NO_TORCH = TABLES | SHOWING | JUDGING | {"report", "data_warnings", "data_checks", "method", "candidates", "tuning"}
-NO_TORCH |= {"retrieval", "recovery", "univariate", "archive", "verify"}
+NO_TORCH = TABLES | SHOWING | JUDGING | {"absent", "report", "report_figures", "report_run", "report_study"}
+NO_TORCH |= {"data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval", "recovery", "univariate"}
+NO_TORCH |= {"archive", "verify"}
 
 
 @cache

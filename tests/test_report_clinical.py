@@ -11,8 +11,9 @@ from synthetic_clinical import HEART, MCI, MCI_PROBES, clinical_config, write_cl
 from test_report import Page
 
 from armed import clinical_tables, labels, registry, results, tables
+from armed.absent import absent_cells, not_run
 from armed.findings import findings
-from armed.report import NOT_ALWAYS, TABLES, absent_cells, build_report, not_run, write_tables
+from armed.report import NOT_ALWAYS, TABLES, build_report, write_tables
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ class TestReport:
     def test_sections(self, page):
         text = Page(page).text
         for part in (
-            "Differences and verdicts, number by number",
+            "As printed, metrics side by side: Seen clusters",
             "AUROC, pooled and within clusters",
             "Against the stand-in's truth",
             "Recovery by number of subjects",

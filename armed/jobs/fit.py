@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,6 +166,7 @@ def _fit_all(
             "environment": environment(),
             "seconds": timings,
             "wall_seconds": round(time.time() - started, 2),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         (temporary / "run.json").write_text(json.dumps(record, indent=1))
     shutil.rmtree(checkpoints, ignore_errors=True)

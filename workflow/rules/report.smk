@@ -41,13 +41,23 @@ rule report:
         figures_done,
         data_checks,
         slice_folders,
-        workflow.source_path("../report/report.html.j2"),
-        workflow.source_path("../report/robustness.html.j2"),
-        workflow.source_path("../report/page.css"),
+        [workflow.source_path(f"../report/{name}") for name in PAGE],
         workflow.source_path("../../config/claims.yaml"),
     output:
-        report="results/report.html",
-        tables=directory("results/tables"),
+        report=report(
+            "results/report.html",
+            caption="../report/page.rst",
+            category="All studies",
+            labels={"page": "report for readers"},
+        ),
+        tables=report(
+            directory("results/tables"),
+            patterns=[f"{{study,{name}}}_{{table}}.html" for name in [*STUDIES, "claims", "robustness", "author"]],
+            caption="../report/table.rst",
+            category=of_study,
+            subcategory="Tables",
+            labels={"table": "{table}"},
+        ),
     log:
         "results/logs/report.log",
     benchmark:
@@ -61,6 +71,7 @@ rule report:
     params:
         config=config,
         code=code("armed.report"),
+        sources=SOURCES,
     message:
         "Writing the tables and the report."
     script:
