@@ -262,11 +262,23 @@ def tables(found: Mapping[str, pd.DataFrame], config: Mapping) -> dict[str, pd.D
     return {name: frame for name, frame in made.items() if len(frame)}
 
 
+def captions(found: Mapping[str, pd.DataFrame], config: Mapping) -> dict[str, str]:
+    """Caption of each table: where its data came from, and what it shows."""
+    swept = found["sensitivity"][found["sensitivity"]["factor"].isin(sweep_config.FACTORS)]
+    rows = {"robustness_ranks": found["ranks"], "robustness_sweeps": swept, "author_choices": found["worth"]}
+    made = {}
+    for name in tables(found, config):
+        sources = ". ".join(labels.source(source) for source in rows[name]["source"].unique())
+        made[name] = f"{sources}. {robustness_captions.table_caption(name, config)}"
+    return made
+
+
 def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
     """Write the tables for readers into `results_dir`/tables, as tsv, html fragment and LaTeX; returns the files."""
     found, written = read(results_dir, config), []
+    told = captions(found, config)
     for name, frame in tables(found, config).items():
-        written += table(name, frame, Path(results_dir) / "tables", robustness_captions.table_caption(name, config))
+        written += table(name, frame, Path(results_dir) / "tables", told[name])
     return written
 
 
@@ -288,7 +300,8 @@ def report_values(results_dir: Path, config: Mapping) -> dict:
         "robustness_sweeps": "One thing changed at a time",
         "author_choices": "What each of the authors' choices is worth",
     }
-    shown = [(n, titles[n], html(frame), robustness_captions.table_caption(n, config)) for n, frame in made.items()]
+    told = captions(found, config)
+    shown = [(name, titles[name], html(frame), told[name]) for name, frame in made.items()]
     return {
         "findings": findings(found["ranks"], found["sensitivity"], found["worth"], config),
         "tables": shown,

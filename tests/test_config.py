@@ -94,6 +94,14 @@ class TestWhatJobsDependOn:
         assert found["variants"]["first_order"] == {**found["variants"]["main"], "order": "first"}
         assert found["network"] == {"hidden": [4, 4, 4]} and found["seeds"] == list(range(20))
 
+    def test_variants_may_share_the_initial_weights(self, config):
+        found = configuration.settings(config, "spirals_radius", "conventional")["variants"]
+        assert found == {"main": {}, "shared_init": {"shared_init": True}}
+        armed = configuration.settings(config, "spirals_radius", "armed")["variants"]
+        assert armed["shared_init"] == {**armed["main"], "shared_init": True}
+        assert armed["half_kl"]["lambda_K"] == armed["main"]["lambda_K"] / 2
+        assert "shared_init" not in configuration.settings(config, "spirals_inverted", "armed")["variants"]
+
     def test_what_a_search_depends_on(self, config):
         found = configuration.settings(config, "spirals_radius", "lmmnn")["tuning"]
         assert found["default"] == {"learning_rate": 0.001, "initial_sd": 0.3}
