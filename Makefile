@@ -12,7 +12,10 @@ LOCKED = $(if $(FLOCK),mkdir -p $(1) && $(FLOCK) --nonblock --conflict-exit-code
 SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete $(if $(FLOCK),--nolock)
 EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work in this folder; wait for it to end." >&2; exit $$status; }
 
-.PHONY: results report smoke paper benchmark benchmark-images docs test lint setup clean
+# The file that `make verify` checks: `make verify ARCHIVE=path`.
+ARCHIVE ?= results/armed-bench-archive.zip
+
+.PHONY: results report smoke paper archive verify benchmark benchmark-images docs test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
@@ -29,6 +32,13 @@ smoke: setup  ## two studies, three models, two seeds, two folds, in smoke/
 paper: setup  ## the paper's full scale, in paper/
 	@$(call LOCKED,paper) env $(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml $(EXPLAIN)
 	@echo "Report: $(CURDIR)/paper/results/report.html"
+
+archive: setup  ## one file for deposit, without restricted data: results/armed-bench-archive.zip
+	@$(call LOCKED,results) env $(SNAKEMAKE) archive $(EXPLAIN)
+	@echo "Archive: $(CURDIR)/results/armed-bench-archive.zip"
+
+verify: setup  ## computes the tables of an archive again from what is in it: make verify ARCHIVE=path
+	$(BIN)/python -m armed.verify "$(ARCHIVE)"
 
 benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv and figures; the machine should be idle
 	$(BIN)/python -m benchmarks --output results

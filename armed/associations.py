@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import NamedTuple
@@ -74,6 +75,49 @@ def cluster_correlation(
     return Correlation(float(result.statistic), float(bounds[0]), float(bounds[1]), float(result.pvalue), n)
 
 
+def intercepts_with_balance(random_effects: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Put learned random intercepts beside the class balance of their clusters.
+
+    Parameters
+    ----------
+    random_effects : pandas.DataFrame
+        Rows of `random_effects.tsv` of one study and variant.
+    truth : pandas.DataFrame
+        `StudyData.truth` (dataset, cluster, ratio) of the seen part of that variant. A seed uses the dataset of its number;
+        where there is only one dataset, all seeds use it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        model, seed, cluster, mean (of the intercept, over folds), dataset, ratio.
+    """
+    rows = random_effects[random_effects["effect"] == "intercept"]
+    means = rows.groupby(["model", "seed", "cluster"], sort=False)["mean"].mean().reset_index()
+    several = truth["dataset"].nunique() > 1
+    means["dataset"] = means["seed"] if several else truth["dataset"].iloc[0]
+    means["cluster"] = means["cluster"].astype(str)
+    known = truth[["dataset", "cluster", "ratio"]].assign(cluster=truth["cluster"].astype(str))
+    return means.merge(known, on=["dataset", "cluster"], how="inner", validate="many_to_one")
+
+
+def slope_sds(random_effects: pd.DataFrame) -> pd.DataFrame:
+    """S.d. over clusters of each learned random slope, averaged over folds and seeds.
+
+    Parameters
+    ----------
+    random_effects : pandas.DataFrame
+        Rows of `results/random_effects.tsv` of one study and variant.
+
+    Returns
+    -------
+    pandas.DataFrame
+        model, feature, sd.
+    """
+    slopes = random_effects[random_effects["effect"] == "slope"]
+    per_fit = slopes.groupby(["model", "seed", "fold", "feature"], sort=False)["mean"].std()
+    return per_fit.groupby(["model", "feature"], sort=False).mean().rename("sd").reset_index()
+
+
 def deconfounding_shares(
     importance: pd.DataFrame, probes: Collection[str] | None = None, settings: Settings | None = None
 ) -> pd.DataFrame:
@@ -134,12 +178,33 @@ def probe_in_top_ten(
         As in `deconfounding_shares`, and so are the units. `n_seeds` of variant ``main`` counts seeds of one dataset where
         the study has only one.
     """
-
-    def is_in_top(rows: pd.DataFrame, by: list[str]) -> pd.Series:
-        rank = rows.groupby(by)["importance"].rank(ascending=False, method="first")
-        return rows.assign(won=rows["probe"] & (rank <= top)).groupby(by)["won"].any()
-
+    is_in_top = functools.partial(_is_in_top, top=top)
     return _all_shares(_marked(importance, probes), is_in_top, settings or Settings())
+
+
+def probe_wins(importance: pd.DataFrame, study: str, *, by_fold: bool = False) -> pd.Series:
+    """Tell where a probe is taken for a real feature, by the criterion of `probe_shares`.
+
+    Parameters
+    ----------
+    importance : pandas.DataFrame
+        Rows of `importance.tsv` of one study, model and variant.
+    study : str
+        Decides on the criterion.
+    by_fold : bool
+        Each fold alone; else importance is averaged over the folds of a seed.
+
+    Returns
+    -------
+    pandas.Series
+        Bool by seed, or by seed and fold; empty without probes.
+    """
+    marked = _marked(importance, None).dropna(subset="importance")
+    by = ["seed", "fold"] if by_fold else ["seed"]
+    if not marked["probe"].any():
+        return pd.Series([], index=pd.MultiIndex.from_arrays([[]] * len(by), names=by), dtype=bool)
+    rows = marked.groupby([*by, "feature", "probe"], as_index=False)["importance"].mean()
+    return (_beats_the_weakest if study in SPIRALS else _is_in_top)(rows, by)
 
 
 def probe_shares(
@@ -192,6 +257,11 @@ def _shares(importance: pd.DataFrame, wins: Wins, settings: Settings) -> list[tu
         low, high = wilson(share * n, n, settings.confidence)
         found.append((unit, share, low, high, n, n_folds))
     return found
+
+
+def _is_in_top(importance: pd.DataFrame, by: list[str], top: int = TOP) -> pd.Series:
+    rank = importance.groupby(by)["importance"].rank(ascending=False, method="first")
+    return importance.assign(won=importance["probe"] & (rank <= top)).groupby(by)["won"].any()
 
 
 def _beats_the_weakest(importance: pd.DataFrame, by: list[str]) -> pd.Series:

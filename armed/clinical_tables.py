@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from armed import claims, labels
+from armed import claims_tables, labels
 from armed.registry import REFERENCE_PROTOCOL
 from armed.tables import decimals, interval, number, ordered
 
@@ -78,45 +78,6 @@ def discrimination_table(summary: pd.DataFrame, study: str) -> pd.DataFrame:
         lines.setdefault(labels.model(row.model), {})[column] = interval(row.mean, row.ci_low, row.ci_high)
     present = [p for p in _PARTITIONS if p in set(rows["partition"])]
     return _filled(lines, [_discrimination(p, m) for p in present for m in _DISCRIMINATION])
-
-
-def claims_table(judged: pd.DataFrame, comparison: pd.DataFrame, study: str) -> pd.DataFrame:
-    """Lay out the verdicts on the paper's claims, beside the difference that the paper has.
-
-    Parameters
-    ----------
-    judged : pandas.DataFrame
-        `results/claims.tsv`.
-    comparison : pandas.DataFrame
-        `results/comparison.tsv`, for the published numbers.
-    study : str
-
-    Returns
-    -------
-    pandas.DataFrame
-        Strings, in the order of `armed.paper_claims.CLAIMS`.
-    """
-    rows = comparison[comparison["study"] == study].drop_duplicates(["model", "partition", "metric"])
-    published = {(r.model, r.partition, r.metric): r.published for r in rows.itertuples()}
-    lines = []
-    for row in judged[judged["study"] == study].itertuples():
-        known = claims.said(study, row.claim)
-        theirs = np.nan
-        if known:
-            better, worse = (published.get((*side, known.metric), np.nan) for side in (known.better, known.worse))
-            theirs = better - worse
-        metric = row.statistic.partition(":")[0]
-        digits = decimals(metric, [row.estimate, row.ci_low, row.ci_high, theirs])
-        lines.append(
-            {
-                "Claim": known.says if known else row.claim,
-                "Verdict": row.verdict,
-                "Difference in": labels.metric(metric),
-                "Ours": interval(row.estimate, row.ci_low, row.ci_high, digits, signed=True),
-                "Paper": number(theirs, digits, signed=True),
-            }
-        )
-    return pd.DataFrame(lines)
 
 
 def truth_table(summary: pd.DataFrame, study: str) -> pd.DataFrame:
@@ -226,7 +187,7 @@ def study_tables(study: str, frames: Mapping[str, pd.DataFrame], confidence: flo
     published = published_tables(frames["comparison"], study)
     made = {f"{study}_published_{partition}": frame for partition, frame in published.items()} | {
         f"{study}_discrimination": discrimination_table(frames["summary"], study),
-        f"{study}_claims": claims_table(frames["claims"], frames["comparison"], study),
+        f"{study}_claims": claims_tables.study_ledger(frames["claims"], study),
         f"{study}_truth": truth_table(frames["summary"], study),
         f"{study}_recovery": recovery_table(frames["sensitivity"], study, confidence),
         f"{study}_univariate": univariate_table(frames["univariate"], study, top=None),

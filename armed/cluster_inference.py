@@ -44,7 +44,7 @@ class ClusterInference(StackMethod):
     def build(self, sample_shape, n_clusters, n_outputs):
         return MixedEffects(self.build_net(sample_shape, n_outputs), n_clusters, input_shape=sample_shape)
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
+    def fit(self, data, splits, seeds=None, *, checkpoint=None, steps_elsewhere=0):
         """Train on the clusters of the training rows of each fold; labels are not looked at.
 
         Parameters
@@ -55,6 +55,8 @@ class ClusterInference(StackMethod):
             Those of `splits` where not given.
         checkpoint : path, optional
             File from which an interrupted call goes on.
+        steps_elsewhere : int
+            See `armed.fit_stack`.
 
         Returns
         -------
@@ -71,7 +73,7 @@ class ClusterInference(StackMethod):
         )
         held = [self._hold_out(f, data, position) for f in folds]
         inner = Splits(tuple(Fold(f.seed, f.fold, t, v, t[:0]) for f, t, v in held))
-        super().fit(task, inner, seeds, checkpoint=checkpoint)
+        super().fit(task, inner, seeds, checkpoint=checkpoint, steps_elsewhere=steps_elsewhere)
         self.levels_ = levels
         return self
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from armed import config_checks, config_rules, own_studies, registry
+from armed import config_checks, config_rules, own_studies, registry, sweep_config
 from armed.errors import ConfigError, Problems, did_you_mean
 from armed.tuning_config import tuning_settings
 
@@ -98,8 +98,8 @@ def fit_models(config: Mapping, study: str) -> list[str]:
 
 
 def seeds(config: Mapping, study: str, model: str) -> list[int]:
-    """Seeds a model is run for: 0, 1, ..., fewer where statsmodels fits it."""
-    key = "statsmodels_seeds" if registry.model(model).engine == "statsmodels" else "seeds"
+    """Seeds a model is run for: 0, 1, ..., fewer where a library fits it (no randomness of its own)."""
+    key = "library_seeds" if registry.model(model).engine == "library" else "seeds"
     return list(range(config["studies"][study][key]))
 
 
@@ -143,6 +143,39 @@ def recovery_settings(config: Mapping) -> dict | None:
         of_models[model] = {key: given[key] for key in keys} | {"variants": {"main": given["variants"]["main"]}}
     shared = {"n_seen": block["data"]["n_seen"], "validation_fraction": block["validation_fraction"]}
     return _ordered({**wanted, **shared, "models": of_models}) if models else None
+
+
+def sweep_settings(config: Mapping, model: str) -> dict:
+    """What the sweeps of one model depend on (`armed.jobs.sweeps`).
+
+    Parameters
+    ----------
+    config : mapping
+        A checked configuration whose `armed.sweep_config.swept_models` has the model.
+    model : str
+
+    Returns
+    -------
+    dict
+        ``factors`` (those that apply to the model, with their levels), ``own`` (the own level of every factor), ``datasets``,
+        ``folds``, ``data``, ``split``, ``fit`` (`settings`, variant ``main`` alone), and for models that infer clusters
+        ``inference`` (`cluster_inference_settings`).
+    """
+    study, given = sweep_config.STUDY, config["sweeps"]
+    of_model = {k: v for k, v in settings(config, study, model).items() if k not in ("seeds", "tuning")}
+    found = {
+        "factors": sweep_config.levels(config, model),
+        "own": sweep_config.own_levels(config, model),
+        "datasets": given["datasets"],
+        "folds": given["folds"],
+        "data": config["studies"][study]["data"],
+        "split": {k: v for k, v in split_settings(config, study).items() if k not in ("seeds", "study")},
+        "fit": of_model | {"variants": {"main": of_model["variants"]["main"]}},
+    }
+    if registry.model(model).infers_clusters:
+        inference = cluster_inference_settings(config, study)
+        found["inference"] = {k: v for k, v in inference.items() if k != "seeds"}
+    return _ordered(found)
 
 
 def has_real_data(config: Mapping, study: str) -> bool:

@@ -55,6 +55,12 @@ def find_problems(config: dict) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
+def problems_of(document: object, rules: Mapping) -> list[str]:
+    """One sentence for each problem of a document by a schema of the same kind as the configuration's."""
+    errors = sorted(_Validator(rules).iter_errors(document), key=lambda e: _dotted(e.absolute_path))
+    return [sentence for error in errors for sentence in _explain(error)]
+
+
 def parse_yaml(text: str) -> object:
     """Parse YAML 1.1, as Snakemake does."""
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -91,8 +97,10 @@ def _complete(node: object, forms: Mapping, own: Mapping[str, str]) -> object:
         blocks = {id: (kind, _complete(forms[form], forms, own)) for id, (kind, form) in listed.items()}
         done["properties"] = {id: _of_study(block, kind) for id, (kind, block) in blocks.items()}
     if "x-variants" in node:
-        settings = _complete(node["x-variants"], forms, own)
-        done["properties"] = {model: _variants_of(block) for model, block in settings.items()}
+        settings, extra = (_complete(node[key], forms, own) for key in ("x-variants", "x-of-stacks"))
+        done["properties"] = {
+            model: _variants_of(block, extra if _has_stacks(model) else {}) for model, block in settings.items()
+        }
     if "x-space" in node:
         rules = {name: _complete(rule, forms, own) for name, rule in node["x-space"].items()}
         done["properties"] = {m.id: _space_of(m, rules) for m in registry.MODELS.values() if m.tunable}
@@ -110,8 +118,14 @@ def _of_study(block: dict, listed: str) -> dict:
     return block
 
 
-def _variants_of(block: dict) -> dict:
-    changes = {**block, "type": ["object", "null"], "required": []}
+def _has_stacks(model: str) -> bool:
+    entry = registry.MODELS[model]
+    return entry.engine == "stack" and entry.weights_from is None
+
+
+def _variants_of(block: dict, extra: Mapping) -> dict:
+    known = {**block["properties"], **extra}
+    changes = {**block, "type": ["object", "null"], "required": [], "properties": known}
     return {
         "description": "Variants of this model: name -> the settings that differ from `main`.",
         "type": "object",

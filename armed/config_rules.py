@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from armed import own_studies, registry, tuning_config
+from armed import own_studies, registry, sweep_config, tuning_config
 from armed.errors import did_you_mean
 
 
@@ -48,6 +48,7 @@ def find_inconsistencies(config: dict, complete: bool) -> list[str]:
             found[told:] = [s for s in found[told:] if s.partition(f".variants.{model}.{variant}")[2] not in main]
 
     ask(_selection)
+    ask(sweep_config.find_inconsistencies)
     for study in config.get("run", {}).get("studies", []):
         block = config.get("studies", {}).get(study)
         if block is None:
@@ -87,9 +88,9 @@ def _selected_settings(config: dict, study: str) -> Iterator[str]:
 
 def _seeds_and_folds(config: dict, study: str) -> Iterator[str]:
     block, where = config["studies"][study], f"studies.{study}"
-    few, seeds, folds, data = block["statsmodels_seeds"], block["seeds"], block["folds"], block["data"]
+    few, seeds, folds, data = block["library_seeds"], block["seeds"], block["folds"], block["data"]
     if few > seeds:
-        yield f"{where}.statsmodels_seeds is {few}, but at most {where}.seeds, {seeds}, was expected."
+        yield f"{where}.library_seeds is {few}, but at most {where}.seeds, {seeds}, was expected."
     if folds < 2 and block["test_fraction"] is None:
         yield (
             f"{where}.folds is {folds}, but at least 2 was expected: {where}.test_fraction is null, so that they are "

@@ -68,8 +68,8 @@ class Model:
         Import path of its class, ``"module:Class"``.
     studies : tuple of str
         Studies it applies to.
-    engine : {"stack", "statsmodels"}
-        Trained in replica stacks, or one fit after another.
+    engine : {"stack", "library"}
+        Trained in replica stacks, or by a library, one fit after another and without randomness.
     uses_clusters_in_training, uses_clusters_at_prediction : bool
         Whether cluster membership enters the loss, and the prediction.
     infers_clusters : bool
@@ -81,7 +81,7 @@ class Model:
     weights_from : str or None
         Another model whose trained weights it uses (no fit of its own).
     tunable : tuple of str
-        Hyperparameters that a search may vary: settings that are one number and may differ between the replicas of a stack.
+        Hyperparameters that a search may vary: settings that are one number and, in a stack, may differ between replicas.
     kinds : tuple of str
         Kinds of labels it can predict.
     """

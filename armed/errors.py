@@ -22,6 +22,10 @@ class RetrievalError(ArmedError, OSError):
     """A data file could not be had, or not the right one."""
 
 
+class ArchiveError(ArmedError, ValueError):
+    """An archive for deposit is damaged, was changed, is not safe to unpack, or is none."""
+
+
 class LayerNotFoundError(ArmedError, ValueError):
     """A layer name does not exist in the wrapped network."""
 

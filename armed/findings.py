@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from armed import claims, clinical_tables, labels, registry, tables
+from armed import claims_tables, clinical_tables, labels, registry, tables
+from armed.claims import is_elsewhere
 from armed.metrics import LOWER_IS_BETTER
 from armed.plotting.catalogue import headline_metric, is_null_check
 from armed.statistics import RESAMPLED
@@ -48,7 +49,7 @@ def findings(study: str, results: Mapping[str, pd.DataFrame], config: Mapping) -
     null = is_null_check(config["studies"][study])
     found = _data(mine["summary"], study)
     if "claims" in mine:
-        found += _claims(mine["claims"], study)
+        found += _claims(mine["claims"])
     # Where nothing can be known about unseen clusters, a ranking of models there would rank noise.
     for partition in ("seen",) if null else ("seen", "unseen", "deconfounded", "deconfounded_fixed"):
         for variant in labels.data_variants(study):
@@ -76,37 +77,34 @@ def _data(summary: pd.DataFrame, study: str) -> list[Finding]:
     return [Finding("Stand-in data", text)]
 
 
-def _claims(judged: pd.DataFrame, study: str) -> list[Finding]:
-    """The paper's claims by verdict; the rules are those of `armed.claims`."""
+def _claims(judged: pd.DataFrame) -> list[Finding]:
+    """The paper's claims by verdict; the rules are those of `armed.claim_rules`."""
     if judged.empty:
         return []
     counts = judged["verdict"].value_counts()
     counted = _listed([f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS if counts.get(verdict, 0)])
-    text = f"Of {len(judged)}: {counted} (corrected intervals; Holm over all of them, {claims.ALPHA:g})."
-    found = [Finding("Claims of the paper", text)]
+    text = f"Of {len(judged)}: {counted} (corrected intervals; Holm over all of them, {ALPHA:g})."
+    elsewhere = bool(judged["study"].map(is_elsewhere).all())
+    found = [Finding("Claims of the paper" + ", on data that it does not have" * elsewhere, text)]
     for verdict in _VERDICTS:
         rows = judged[judged["verdict"] == verdict]
         # What is settled in full, what is not in few words: the table of claims has the rest.
         settled = verdict in _VERDICTS[:2]
-        told = [f"{_said(r, study, settled)}{_difference(r)}" for r in rows.itertuples()]
+        told = [_said(r, settled) for r in rows.itertuples()]
         if told:
             found.append(Finding(f"Claims {verdict}", f"{'; '.join(told)}."))
     return found
 
 
-def _said(row: NamedTuple, study: str, in_full: bool) -> str:
-    known = claims.said(study, row.claim)
+def _said(row: NamedTuple, in_full: bool) -> str:
+    known = claims_tables.said(row.claim)
     if known is None:
         return str(row.claim)
-    return known.says if in_full else known.about
-
-
-def _difference(row: NamedTuple) -> str:
+    text = known.statement if in_full else known.about
     if pd.isna(row.estimate):
-        return ""
-    metric = row.statistic.partition(":")[0]
-    digits = tables.decimals(metric, [row.estimate, row.ci_low, row.ci_high])
-    return f" ({labels.metric(metric)} {tables.interval(row.estimate, row.ci_low, row.ci_high, digits, signed=True)})"
+        return text
+    metric = f"{labels.metric(known.metric)} " if known.metric else ""
+    return f"{text} ({metric}{claims_tables.shown(known, row.estimate, row.ci_low, row.ci_high)})"
 
 
 def _ranking(summary: pd.DataFrame, tests: pd.DataFrame, metric: str, partition: str, variant: str) -> list[Finding]:

@@ -50,6 +50,8 @@ _VARIANTS = {
     "reference_protocol": "the authors' early stopping",
     "lambda_F1": "lambda_F = 1",
     "plain_em": "plain EM",
+    "shared_init": "one initialisation for all folds",
+    "half_kl": "half the weight of the KL",
 }
 _OTHERS = {"oracle": "Oracle (univariate mixed logistic models)"}
 """Models that are not methods of the registry."""

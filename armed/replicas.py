@@ -23,7 +23,7 @@ class Replica:
 def plan_replicas(
     folds: list[Fold],
     hyper: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None,
-    assign: Mapping[tuple[int, int], Mapping[str, float]] | None,
+    assign: Mapping[tuple[int, int], Mapping[str, float]] | Sequence[Mapping[str, float]] | None,
     known: Sequence[str],
 ) -> tuple[list[dict[str, float]], list[tuple[Fold, int]]]:
     """All settings, checked, and which fold trains with which.
@@ -51,10 +51,7 @@ def plan_replicas(
     if assign is not None:
         if hyper is not None:
             problems.add("both hyper and assign are given; give one of them")
-        lacking = [(f.seed, f.fold) for f in folds if (f.seed, f.fold) not in assign]
-        if lacking:
-            problems.add(f"assign has no setting for seed {lacking[0][0]}, fold {lacking[0][1]}")
-        settings = [dict(assign.get((f.seed, f.fold), {})) for f in folds]
+        settings = _assigned(folds, assign, problems)
         jobs = [(f, s) for s, f in enumerate(folds)]
     else:
         settings = _combinations(hyper or {}, problems) if not hyper or isinstance(hyper, Mapping) else list(hyper)
@@ -68,6 +65,22 @@ def plan_replicas(
             check_hyper({name: value}, problems)
     problems.raise_if_any()
     return settings, jobs
+
+
+def _assigned(
+    folds: list[Fold],
+    assign: Mapping[tuple[int, int], Mapping[str, float]] | Sequence[Mapping[str, float]],
+    problems: Problems,
+) -> list[dict[str, float]]:
+    """The setting of each fold."""
+    if not isinstance(assign, Mapping):
+        if len(assign) != len(folds):
+            problems.add(f"assign has {len(assign)} settings, but there are {len(folds)} folds: give one for each")
+        return [dict(setting) for setting, _ in zip(assign, folds, strict=False)]
+    lacking = [(f.seed, f.fold) for f in folds if (f.seed, f.fold) not in assign]
+    if lacking:
+        problems.add(f"assign has no setting for seed {lacking[0][0]}, fold {lacking[0][1]}")
+    return [dict(assign.get((f.seed, f.fold), {})) for f in folds]
 
 
 def _combinations(hyper: Mapping[str, Sequence[float]], problems: Problems) -> list[dict[str, float]]:

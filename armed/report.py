@@ -15,12 +15,14 @@ from PIL import Image
 
 from armed import (
     autoencoder_tables,
+    claims_tables,
     clinical_tables,
     image_tables,
     labels,
     registry,
     reproducibility,
     results,
+    robustness_tables,
     schemas,
     tables,
 )
@@ -77,6 +79,7 @@ def build_report(results_dir: Path, config: Mapping, out: Path) -> None:
         tolerance=f"{config['statistics']['tolerance']:g}",
         stand_ins=_stand_ins(found["metrics"]),
         studies=[_study(study, found, results_dir, config) for study in studies],
+        robustness=_robustness(results_dir, config),
     )
     with atomic(out) as part:
         part.write_text(page, encoding="utf-8")
@@ -104,6 +107,8 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
     results_dir = Path(results_dir)
     found = _tables(results_dir)
     written = []
+    for name, frame in claims_tables.run_tables(found["claims"]).items():
+        written += tables.table(name, frame, results_dir / "tables", claims_tables.CAPTION)
     for study in configuration.selected_studies(config):
         sources = found["summary"].loc[found["summary"]["study"] == study, "source"].unique()
         caption = ". ".join([labels.study(study), *(labels.source(source) for source in sources)]) + "."
@@ -113,7 +118,7 @@ def write_tables(results_dir: Path, config: Mapping) -> list[Path]:
         made |= autoencoder_tables.study_tables(study, found)
         for name, frame in made.items():
             written += tables.table(name, frame, results_dir / "tables", caption)
-    return written
+    return written + robustness_tables.write_tables(results_dir, config)
 
 
 def absent_cells(study: str, metrics: pd.DataFrame, results_dir: Path, config: Mapping) -> pd.DataFrame:
@@ -216,6 +221,12 @@ def _study(study: str, found: Mapping[str, pd.DataFrame], results_dir: Path, con
     }
 
 
+def _robustness(results_dir: Path, config: Mapping) -> dict:
+    """How far the conclusions hold; empty where nothing was ranked."""
+    values = robustness_tables.report_values(results_dir, config)
+    return values | {"figures": [_figure(spec, results_dir) for spec in values.get("figures", ())]} if values else {}
+
+
 def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) -> dict:
     """What only some studies have."""
     confidence = config["statistics"]["confidence"]
@@ -227,7 +238,7 @@ def _clinical(study: str, found: Mapping[str, pd.DataFrame], config: Mapping) ->
             (labels.partition(partition).capitalize(), _html(frame).replace(", ", ",\u00a0"))  # not broken there
             for partition, frame in clinical_tables.published_tables(found["comparison"], study).items()
         ],
-        "claims": _html(clinical_tables.claims_table(found["claims"], found["comparison"], study)),
+        "claims": _html(claims_tables.study_ledger(found["claims"], study)),
         "discrimination": _html(clinical_tables.discrimination_table(found["summary"], study)),
         "truth": _html(clinical_tables.truth_table(found["summary"], study)),
         "recovery": _html(clinical_tables.recovery_table(found["sensitivity"], study, confidence)),

@@ -34,6 +34,8 @@ REPORTED_PACKAGES = (
     "pyarrow",
     "scikit-learn",
     "statsmodels",
+    "lightgbm",
+    "gpboost",
     "matplotlib",
     "snakemake",
 )

@@ -186,6 +186,17 @@ TABLES: dict[str, Table] = {
         {"kind": ("continuous", "categorical")},
     ),
     "sensitivity": Table(_columns("factor level") | _METRIC_COLUMNS, ("factor", "level", *_METRIC_KEY)),
+    "ranks": Table(
+        _columns(
+            "study source model variant partition metric unit",
+            "rank n n_models",
+            "share ci_low ci_high",
+            "study source model variant partition metric rank share ci_low ci_high n n_models unit",
+        ),
+        ("study", "model", "variant", "partition", "metric", "rank"),
+        ("share",),
+        {"unit": ("dataset", "seed", "split")},
+    ),
     "benchmark": Table(
         _columns("method engine", "replicas", "cpu_s_per_model wall_s_per_model peak_mb ratio"),
         ("method", "engine", "replicas"),

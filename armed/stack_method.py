@@ -175,19 +175,20 @@ class StackMethod(Method):
         self,
         data: ClusteredData,
         splits: Splits,
-        hyper: Sequence[Mapping[str, float]],
+        hyper: Sequence[Mapping[str, float]] | None = None,
         *,
+        assign: Sequence[Mapping[str, float]] | None = None,
         checkpoint: Path | None = None,
         steps_elsewhere: int = 0,
     ) -> StackFit:
-        """Train every setting on every fold, all in one stack; the method itself is not fitted by this.
+        """Train every setting of `hyper` on every fold, or on each fold that of `assign`; the method is not fitted by this.
 
         Parameters
         ----------
         data : ClusteredData
         splits : Splits
-        hyper : sequence of mappings
-            Settings, by their names in `armed.fit_stack`.
+        hyper, assign : sequence of mappings, optional
+            Settings, or one for each fold, by their names in `armed.fit_stack`.
         checkpoint : path, optional
             File from which an interrupted call goes on.
         steps_elsewhere : int
@@ -199,7 +200,8 @@ class StackMethod(Method):
         """
         scratch = copy.copy(self)
         scratch._begin(data, splits, None)
-        return scratch._fit_stack(data, splits, None, checkpoint, hyper=hyper, steps_elsewhere=steps_elsewhere)
+        varied = {"hyper": hyper, "assign": assign}
+        return scratch._fit_stack(data, splits, None, checkpoint, **varied, steps_elsewhere=steps_elsewhere)
 
     def _check_settings(self) -> None:
         """Raise `ConfigError` with all settings that cannot be; called before any training."""

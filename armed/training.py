@@ -214,7 +214,7 @@ def fit_stack(
     objective: Objective | None = None,
     training: Training | None = None,
     hyper: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
-    assign: Mapping[tuple[int, int], Mapping[str, float]] | None = None,
+    assign: Mapping[tuple[int, int], Mapping[str, float]] | Sequence[Mapping[str, float]] | None = None,
     program: Program | None = None,
     levels: np.ndarray | None = None,
     study: str = "",
@@ -243,8 +243,9 @@ def fit_stack(
         `lambda_g`, `lambda_K`, `residual_sd`, and `slope_prior_sd` and `intercept_prior_sd` where there are such effects.
         A dict of values: every combination is a setting. A sequence of dicts: each is a setting; what it leaves out keeps
         its default.
-    assign : mapping, optional
-        Instead of `hyper`: (seed, fold) to the one setting of that fold.
+    assign : mapping or sequence, optional
+        Instead of `hyper`: (seed, fold) to the one setting of that fold; or a setting for each fold in order, of which several
+        may then be of one seed and number.
     program : Program, optional
         What a step does; supervised training of the objective where not given.
     levels : array of str, optional

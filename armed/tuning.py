@@ -1,8 +1,8 @@
 """Choosing hyperparameters inside the training rows of each fold: candidates, inner folds, scores, policies.
 
 For each fold of each tuned seed, the training rows are divided into inner folds. All candidates are trained on all inner
-folds of all folds as replicas of one stack, and scored on the inner fold held out, of seen clusters with known Z. A policy then
-chooses one candidate for each fold. Neither test rows nor unseen clusters are among the rows that this looks at.
+folds of all folds, networks as replicas of one stack, and scored on the inner fold held out, of seen clusters with known Z. A
+policy then chooses one candidate for each fold. Neither test rows nor unseen clusters are among the rows that this looks at.
 
 Loads no torch by itself.
 """
@@ -26,11 +26,10 @@ from armed.data.clustered import ClusteredData
 from armed.data.preparation import Preparation
 from armed.data.splits import Fold, Splits, make_splits
 from armed.errors import ConfigError, Problems, did_you_mean
-from armed.method import Rows
+from armed.method import Method, Rows
 from armed.reproducibility import derive_seed
 
 if TYPE_CHECKING:
-    from armed.stack_method import StackMethod
     from armed.training import StackFit
 
 log = logging.getLogger(__name__)
@@ -136,7 +135,7 @@ class Tuning:
 
 
 def tune(
-    method: StackMethod,
+    method: Method,
     data: ClusteredData,
     splits: Splits,
     plan: Plan,
@@ -149,8 +148,8 @@ def tune(
 
     Parameters
     ----------
-    method : StackMethod
-        With the settings that all candidates share.
+    method : Method
+        With the settings that all candidates share; one that trains stacks, or that is fitted one after another.
     data : ClusteredData
     splits : Splits
         Only training and validation rows are looked at. Where there are validation rows, the training rows of inner folds hold
@@ -176,9 +175,12 @@ def tune(
     begin = time.time()
     fitted = (preparation or Preparation()).fit(data, inner)
     prepared, folds = fitted.training(data, inner)
-    fits = method.fit_settings(prepared, folds, found, checkpoint=checkpoint, steps_elsewhere=steps_elsewhere)
     held = fitted.apply(data, {(f.seed, f.fold): f.test for f in inner})
-    by_replica = score(fits, held.data, held.rows, plan.metric)
+    if hasattr(method, "fit_settings"):
+        fits = method.fit_settings(prepared, folds, found, checkpoint=checkpoint, steps_elsewhere=steps_elsewhere)
+        by_replica = score(fits, held.data, held.rows, plan.metric)
+    else:
+        by_replica = score_each(method, prepared, folds, found, held.data, held.rows, plan.metric)
     scores = {
         (f.seed, f.fold): np.array(
             [
@@ -228,11 +230,35 @@ def score(fit: StackFit, data: ClusteredData, held: Rows, metric: str) -> dict[t
     X = as_pool(data.X, fit.stack.device)
     outputs = fit.stack.evaluate(predictions, X, rows, [codes[r] for r in rows])
     mixed = np.concatenate([out["mixed"] for out in outputs])
-    cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
     output = mixed[:, 0] if mixed.shape[1] == 1 else mixed
-    values, _ = metrics.compute(Cells.of(cell, data.y[np.concatenate(rows)], output, n_cells=len(rows)), metric)
+    values = _values(data.y[np.concatenate(rows)], output, [len(r) for r in rows], metric)
     scores = {(r.seed, r.fold, r.setting): float(v) for r, v in zip(fit.replicas, values, strict=True)}
     return scores | dict.fromkeys(fit.notes, np.nan)
+
+
+def score_each(
+    method: Method,
+    prepared: ClusteredData,
+    folds: Splits,
+    found: Sequence[Mapping[str, float]],
+    data: ClusteredData,
+    held: Rows,
+    metric: str,
+) -> dict[tuple[int, int, int], float]:
+    """As `score`, for a method that is fitted one after another: the folds of `prepared`, once with each of the settings."""
+    scores = {}
+    for number, setting in enumerate(found):
+        fit = type(method)(**{**method.settings, **setting}).fit(prepared, folds)
+        predicted = fit.predict(data, held, new_clusters="population")  # a small cluster may be all held out
+        values = _values(data.y[predicted.row], predicted.mixed, [len(r) for r in held.values()], metric)
+        scores |= {(*key, number): float(v) for key, v in zip(held, values, strict=True)}
+    return scores
+
+
+def _values(y: np.ndarray, output: np.ndarray, sizes: Sequence[int], metric: str) -> np.ndarray:
+    """The metric of consecutive parts of as many samples each."""
+    cell = np.repeat(np.arange(len(sizes)), sizes)
+    return metrics.compute(Cells.of(cell, y, output, n_cells=len(sizes)), metric)[0]
 
 
 def select(scores: np.ndarray, policy: str = "best_mean", *, lower: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""What the two statsmodels mixed models share: design matrices, one fit after another, predictions, labelled results."""
+"""What the two statsmodels mixed models share: design matrices, predictions, labelled results."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from armed.data.clustered import ClusteredData
-from armed.data.splits import Fold
-from armed.errors import ConfigError, DataError, Problems, did_you_mean
-from armed.method import Method
+from armed.errors import ConfigError, Problems, did_you_mean
+from baselines.one_by_one import OneByOne, cluster_effects
 
 DEPENDENT = 1e-8  # a standardised column whose part not explained by those before it has a smaller s.d. is left out
 STATE = ("betas_", "beta_sds_", "effects_", "effect_sds_", "covariances_", "residual_sds_")
@@ -95,7 +92,7 @@ class Estimates:
     coefficient_sds: np.ndarray | None = None
 
 
-class LinearMixed(Method):
+class LinearMixed(OneByOne):
     """A model linear in the features, with random intercepts and slopes, fitted to the training rows of each fold.
 
     Validation rows are not used: nothing is stopped early or tuned. Classes are not weighted: the likelihood is that of the
@@ -138,29 +135,17 @@ class LinearMixed(Method):
         """Linear predictors to outputs (logits, or means of continuous labels)."""
         return linear
 
-    def fit(self, data, splits, seeds=None, *, checkpoint=None):
-        slopes = self._check(data)
-        folds = self._begin(data, splits, seeds)
-        shape = len(folds), len(self.levels_), 1 + len(slopes)
-        self.slopes_ = slopes
-        self.betas_ = np.zeros((len(folds), 1 + data.X.shape[1]))
+    def _allocate(self, data, n):
+        shape = n, len(self.levels_), 1 + len(self.slopes_)
+        self.betas_ = np.zeros((n, 1 + data.X.shape[1]))
         self.beta_sds_ = np.full(self.betas_.shape, np.nan)
         self.effects_, self.effect_sds_ = np.zeros(shape), np.zeros(shape)
-        self.covariances_ = np.zeros((len(folds), shape[2], shape[2]))
-        self.residual_sds_ = np.full(len(folds), np.nan)
-        codes = data.codes(self.levels_)
-        alone = len(folds) == 1 or None  # one fit needs no bar
-        for i, fold in enumerate(tqdm(folds, desc=type(self).__name__, unit="fit", disable=alone)):
-            self._fit_fold(i, fold, data, codes[fold.train])
-        return self
+        self.covariances_ = np.zeros((n, shape[2], shape[2]))
+        self.residual_sds_ = np.full(n, np.nan)
 
-    def _fit_fold(self, i: int, fold: Fold, data: ClusteredData, codes: np.ndarray) -> None:
-        present, compact = np.unique(codes, return_inverse=True)
+    def _fit_fold(self, i, fold, data, codes, settings):
+        present, compact = np.unique(codes[fold.train], return_inverse=True)
         y = data.y[fold.train].astype(float)
-        if (y == y[0]).all():
-            raise DataError(
-                f"All training labels of seed {fold.seed}, fold {fold.fold} are {y[0]:g}; expected two or more."
-            )
         design = Design.of(data.X[fold.train], y, compact, self.slopes_)
         found = self._estimate(design)
         raw = np.r_[0, 1 + design.kept]
@@ -257,40 +242,16 @@ class LinearMixed(Method):
         for i, r, membership in zip(self._positions(keys), rows, clusters, strict=True):
             X = data.X[r]
             linear = self.betas_[i, 0] + X @ self.betas_[i, 1:]
-            if membership.dtype.kind == "f":
-                effects = membership @ self.effects_[i]
-            else:
-                # The last row, of zeros, is what code -1 (population) gets.
-                effects = np.vstack([self.effects_[i], np.zeros(self.effects_.shape[2])])[membership]
+            effects = cluster_effects(self.effects_[i], membership)
             random = effects[:, 0] + (X[:, self.slopes_] * effects[:, 1:]).sum(1)
             outputs.append((self._link(linear)[:, None], self._link(linear + random)[:, None]))
         return outputs
 
-    def _positions(self, keys) -> list[int]:
-        position = {key: i for i, key in enumerate(self.replicas_)}
-        for key in keys:
-            if key not in position:
-                raise DataError(f"No model was fitted for seed {key[0]}, fold {key[1]}.")
-        return [position[key] for key in keys]
-
-    def _check(self, data: ClusteredData) -> list[int]:
-        """Check settings and data before any fit; returns the features with random slopes, as positions."""
-        name = type(self).__name__
-        problems = Problems(ConfigError, f"the settings of {name}")
-        slopes = _slopes(self.slopes, data.feature_names, problems)
+    def _check(self, data):
+        problems = Problems(ConfigError, f"the settings of {type(self).__name__}")
+        self.slopes_ = _slopes(self.slopes, data.feature_names, problems)
         problems.raise_if_any()
-        data.check(fitting=True, where="the training data")
-        problems = Problems(DataError, "the training data")
-        n_classes = len(np.unique(data.y)) if data.is_classification else None
-        if (self.label == "binary") != (n_classes == 2):
-            found = f"{n_classes} classes" if n_classes else "continuous values"
-            problems.add(f"the method expects {self.label} labels, but y holds {found}")
-        if data.X.ndim != 2:
-            problems.add(f"X has shape {data.X.shape}; {name} needs a table (samples, features)")
-        elif not np.isfinite(data.X).all():
-            problems.add(f"X has {(~np.isfinite(data.X)).sum()} NaN values; impute them first")
-        problems.raise_if_any()
-        return slopes
+        super()._check(data)
 
     def _save(self, folder):
         state = {name: getattr(self, name) for name in STATE}

@@ -66,11 +66,11 @@ def poisoned(parts: Parts, folds: Splits) -> Parts:
 
 
 def config(study: str, seeds: int, loops: int | None = None, tuned: Sequence[str] = (), **training: object) -> dict:
-    """The default configuration of a study with few folds and epochs; `loops` seeds for statsmodels (default: all)."""
+    """The default configuration of a study with few folds and epochs; `loops` seeds for fits by a library (default: all)."""
     found = configuration.load(DEFAULT)
     changes = {
         "seeds": seeds,
-        "statsmodels_seeds": loops or seeds,
+        "library_seeds": loops or seeds,
         "folds": FOLDS,
         "cluster_inference.epochs": 10,
         "tuning.models": list(tuned),

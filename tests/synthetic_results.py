@@ -24,6 +24,9 @@ ACCURACY = {
     "lmmnn": 0.738,
     "mixedlm": 0.584,
     "mixed_logit": 0.588,
+    "logistic_regression": 0.586,
+    "gradient_boosting": 0.742,
+    "gpboost": 0.73,
     "armed": 0.749,
     "armed_no_adversary": 0.759,
     "armed_randomized_z": 0.727,
@@ -37,7 +40,7 @@ def small_config(seeds: int = 3, folds: int = 2) -> dict:
     config["run"]["studies"] = list(registry.SPIRALS)
     for study in registry.SPIRALS:
         block = config["studies"][study]
-        block |= {"seeds": seeds, "folds": folds, "statsmodels_seeds": 2}
+        block |= {"seeds": seeds, "folds": folds, "library_seeds": 2}
         block["data"] |= {"n_per_cluster": 60, "n_per_unseen_cluster": 20}
     return config
 

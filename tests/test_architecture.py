@@ -30,8 +30,10 @@ FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpreta
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
 LATENTS = {"latents"}
-SHOWING = TABLES | LATENTS | {"claims", "paper_claims", "config", "plotting", "findings", "tables", "clinical_tables"}
+SHOWING = TABLES | LATENTS | {"claims", "config", "plotting", "findings", "tables", "clinical_tables", "claims_tables"}
+JUDGING = {"claims", "claim_evidence", "claim_rules"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
+SHOWING |= {"robustness", "sensitivity", "author_choices", "robustness_tables", "sweep_config"}
 MAY_IMPORT = {
     "errors": set(),
     "entries": set(),
@@ -40,9 +42,10 @@ MAY_IMPORT = {
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
     "own_studies": {"errors", "registry"},
-    "config_rules": {"errors", "registry", "own_studies", "tuning_config"},
+    "sweep_config": {"registry"},
+    "config_rules": {"errors", "registry", "own_studies", "tuning_config", "sweep_config"},
     "config_checks": {"errors", "registry", "own_studies", "config_rules"},
-    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config"},
+    "config": {"errors", "registry", "own_studies", "config_checks", "config_rules", "tuning_config", "sweep_config"},
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
@@ -93,38 +96,39 @@ MAY_IMPORT = {
     "clinical_tables": SHOWING,
     "image_tables": SHOWING,
     "autoencoder_tables": SHOWING,
-    "claims": TABLES | {"paper_claims"},
-    "paper_claims": set(),
+    "claims": {"errors", "registry", "schemas", "config_checks"},
+    "claim_evidence": TABLES | {"claims"},
+    "claim_rules": TABLES | {"claims", "claim_evidence"},
+    "claims_tables": SHOWING,
+    "robustness": TABLES,
+    "sensitivity": TABLES | {"sweep_config"},
+    "author_choices": TABLES | {"sweep_config", "sensitivity"},
+    "robustness_tables": SHOWING,
     "delong": {"errors"},
     "auroc_intervals": TABLES,
     "latents": set(),
     "pages": SHOWING,
     "report": SHOWING | {"retrieval"},
+    "archive": SHOWING | {"archive", "jobs", "own_studies", "report", "retrieval"},
+    "verify": {"archive", "errors", "files"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
-    "jobs": FITTING | SHOWING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
+    "jobs": FITTING | SHOWING | JUDGING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}
 # Loading these loads none of HEAVY (the .smk files parse anew for each cluster job), or no torch.
-LIGHT = ("armed", "armed.errors", "armed.registry", "armed.config", "armed.reproducibility", "armed.retrieval")
-NO_TORCH = (
-    TABLES
-    | SHOWING
-    | {
-        *(
-            "report",
-            "data_warnings",
-            "data_checks",
-            "method",
-            "candidates",
-            "tuning",
-            "retrieval",
-            "recovery",
-            "univariate",
-        )
-    }
+LIGHT = (
+    "armed",
+    "armed.errors",
+    "armed.registry",
+    "armed.config",
+    "armed.reproducibility",
+    "armed.retrieval",
+    "armed.claims",
 )
+NO_TORCH = TABLES | SHOWING | JUDGING | {"report", "data_warnings", "data_checks", "method", "candidates", "tuning"}
+NO_TORCH |= {"retrieval", "recovery", "univariate", "archive", "verify"}
 
 
 @cache

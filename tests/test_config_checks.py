@@ -13,6 +13,7 @@ from armed import config as configuration
 from armed import config_checks, registry, schemas
 from armed.candidates import SCALES, SEARCHES
 from armed.errors import ConfigError
+from armed.sweep_config import FACTORS
 from armed.tuning import POLICIES
 
 
@@ -75,6 +76,7 @@ class TestSchema:
 
 
 TUNING = f"{SPIRALS}.tuning"
+CONFOUNDED = "studies.spirals_confounded"
 GRID = {"learning_rate": [0.001, 0.002, 0.003], "prior_sd": [0.1, 0.2, 0.4, 0.5, 0.6, 0.7]}
 WRONG_VALUES = [
     (f"{TUNING}.models", ["mixedlm"], "is 'mixedlm', but one of conventional"),
@@ -94,6 +96,12 @@ WRONG_VALUES = [
     (f"{TUNING}.space.menet.prior_sd.low", 0, "prior_sd.low is 0, but a number above 0 was expected."),
     (f"{TUNING}.space.menet.prior_sd.scale", "lin", "Did you mean 'linear'?"),
     (f"{TUNING}.space.menet.prior_sd", {"low": 1.0, "high": 2.0}, "prior_sd.scale is missing, but one of log, linear"),
+    ("sweeps.datasets", 1, "is 1, but a whole number of at least 2 was expected."),
+    ("sweeps.prior_scale", [0], "prior_scale[0] is 0, but a number above 0 was expected."),
+    ("sweeps.n_clusters", [1.5], "n_clusters[0] is 1.5, but a whole number of at least 2"),
+    ("sweeps.ratio_sd", [0.1, 0.1], "lists 0.1 more than once"),
+    (f"{SPIRALS}.variants.conventional", {"x": {"shared_init": 1}}, "x.shared_init is 1, but true or false"),
+    (f"{SPIRALS}.variants.mixedlm", {"x": {"shared_init": True}}, "x.shared_init is an unknown key"),
     ("device", "gpu", "is 'gpu', but one of cpu, cuda was expected. Did you mean 'cuda'?"),
     ("run.models", ["armd"], "run.models[0] is 'armd', but one of conventional"),
     ("run.models", ["armd"], "Did you mean 'armed'?"),
@@ -195,7 +203,7 @@ class TestWrongValues:
         put(config, f"{SPIRALS}.data.noise", -1)
         found = problems(config)
         assert len(found) == 5
-        assert found[-1] == f"{SPIRALS}.statsmodels_seeds is 3, but at most {SPIRALS}.seeds, 2, was expected."
+        assert found[-1] == f"{SPIRALS}.library_seeds is 3, but at most {SPIRALS}.seeds, 2, was expected."
         with pytest.raises(ConfigError, match="5 problems with the configuration"):
             configuration.check(config)
 
@@ -210,7 +218,7 @@ class TestConsistency:
     @pytest.mark.parametrize(
         ("changes", "told"),
         [
-            ({f"{SPIRALS}.statsmodels_seeds": 21}, "statsmodels_seeds is 21, but at most"),
+            ({f"{SPIRALS}.library_seeds": 21}, "library_seeds is 21, but at most"),
             ({f"{SPIRALS}.folds": 1001}, "folds is 1001, but at most"),
             ({f"{CELLS}.test_fraction": None}, "folds is 1, but at least 2 was expected"),
             ({f"{CELLS}.data.image_size": 60}, "image_size is 60, but a multiple of 8 was expected"),
@@ -252,6 +260,18 @@ class TestConsistency:
             ({f"{SPIRALS}.variants.armed": {"resampled": {}}}, "variants.armed.resampled uses a taken name"),
             ({f"{SPIRALS}.variants.armed": {"tuned": {}}}, "variants.armed.tuned uses a taken name"),
             (
+                {"sweeps.folds": 11},
+                "sweeps.folds is 11, but at most studies.spirals_confounded.folds, 10, was expected",
+            ),
+            ({f"{CONFOUNDED}.folds": 60}, "sweeps.n_per_cluster has 50, but at least"),
+            ({f"{CONFOUNDED}.data.dataset_seed": 1}, "sweeps compare datasets of their own for each seed"),
+            ({f"{CONFOUNDED}.data.n_probes": 0}, "sweeps tell when a probe is taken for a feature"),
+            (
+                {f"{CONFOUNDED}.settings.armed.adversary_units": None, f"{CONFOUNDED}.settings.armed.lambda_g": 0.0},
+                "sweeps.lambda_g is given, but [] was expected",
+            ),
+            ({f"sweeps.{factor}": [] for factor in FACTORS}, "sweeps has no level of any factor"),
+            (
                 {f"{TUNING}.seeds": 21},
                 "tuning.seeds is 21, but at most studies.spirals_radius.seeds, 20, was expected.",
             ),
@@ -285,6 +305,15 @@ class TestConsistency:
         (found,) = problems(config)
         assert told in found
 
+    def test_sweeps_that_are_not_run_are_not_judged(self, config):
+        put(config, "sweeps.folds", 11)
+        for key, value in (("run.studies", ["spirals_radius"]), ("run.models", ["conventional"])):
+            whole, config["run"][key[4:]] = config["run"][key[4:]], value
+            assert problems(config) == []
+            config["run"][key[4:]] = whole
+        put(config, "sweeps", None)
+        assert problems(config) == []
+
     def test_shorter_network_moves_the_last_layer(self, config):
         put(config, f"{SPIRALS}.network.hidden", [4, 4])  # told once, not again for each variant
         assert [p.split(" is ")[0] for p in problems(config)] == [
@@ -304,14 +333,14 @@ class TestConsistency:
         assert found.startswith(f"{SPIRALS} is null, but a block of keys was expected.")
 
     def test_selected_model_without_block(self, config):
-        del config["studies"]["spirals_radius"]["settings"]["armed"]
+        del config["studies"]["spirals_radius"]["settings"]["lmmnn"]
         (found,) = problems(config)
-        assert found.startswith(f"{SPIRALS}.settings.armed is missing")
+        assert found.startswith(f"{SPIRALS}.settings.lmmnn is missing")
 
     def test_unselected_needs_no_block(self, config):
         put(config, "run.models", ["conventional"])
         put(config, "run.studies", ["spirals_radius"])
-        del config["studies"]["spirals_inverted"], config["studies"]["spirals_radius"]["settings"]["armed"]
+        del config["studies"]["spirals_inverted"], config["studies"]["spirals_radius"]["settings"]["lmmnn"]
         assert problems(config) == []
 
     def test_model_and_study_that_do_not_meet(self, config, monkeypatch):

@@ -23,6 +23,8 @@ from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits, make_splits
 from armed.errors import ConfigError, DataError
 
+TREES = ("gradient_boosting", "gpboost")
+
 
 @pytest.fixture(params=MODELS)
 def name(request) -> str:
@@ -46,7 +48,7 @@ def test_random_effects_table(name):
     assert table["mean"].abs().max() > 0
 
 
-@pytest.mark.parametrize("name", ["lmmnn", "mixed_logit"])
+@pytest.mark.parametrize("name", ["lmmnn", "mixed_logit", "gpboost"])
 def test_random_intercepts_are_what_the_prediction_adds(name):
     """Where the features are 0, so that slopes on them add nothing."""
     table = fitted(name).random_effects_
@@ -67,9 +69,9 @@ def test_importance(name):
     assert np.isfinite(table["importance"]).all() and (table["importance"] >= 0).all() and table["importance"].max() > 0
 
 
-@pytest.mark.parametrize("name", [m for m in MODELS if m != "mixedlm"])
+@pytest.mark.parametrize("name", [m for m in MODELS if m not in ("mixedlm", *TREES)])
 def test_importance_is_the_gradient_of_the_fixed_effects_prediction(name):
-    """Against differences of predictions. mixedlm's is that of a probability: baselines/test_linear_mixed.py checks it."""
+    """Against differences of predictions. mixedlm's is that of a probability (test_linear_mixed.py); trees have none."""
     method, rows, step = fitted(name), {(0, 0): SEEN}, 1e-2
     table = method.importance(ALL, rows)
     for j, feature in enumerate(ALL.feature_names):
@@ -149,7 +151,7 @@ LABELS = [
 def test_which_labels_a_method_takes():
     """Those that it has a likelihood for."""
     without = {"mixed_logit": {"multiclass", "continuous"}, "mixedlm": {"multiclass"}}
-    without |= {"menet": {"multiclass"}, "lmmnn": {"multiclass"}}
+    without |= {m: {"multiclass"} for m in ("menet", "lmmnn", "gpboost")}
     for m in MODELS:
         known = registry.load(registry.model(m).method).labels
         assert {"binary", "multiclass", "continuous"} - set(known) == without.get(m, set())

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from armed import claims, registry, schemas
 from armed import config as configuration
-from armed import registry, schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
@@ -274,6 +274,13 @@ class TestTablesOfTheDocuments:
         scored |= {"variance_cluster", "variance_group", "variance_phenotype"}
         assert {row[0].strip("`") for row in rows(section(self.RESULTS, "Metrics"))} == scored
 
+    def test_claims(self):
+        words = claims.schema()["properties"]["claims"]["items"]["properties"]
+        table = {row[0].strip("`"): row[1] for row in rows(section(self.RESULTS, "Claims"))}
+        groups = {group.id: group.statement for group in claims.groups(claims.load())}
+        assert {id: table.get(id) for id in groups} == groups
+        assert set(table) == {*groups, *words["statistic"]["enum"], *words["rule"]["properties"]["name"]["enum"]}
+
     def test_variants(self):
         told = {row[1].strip("`") for row in rows(section(self.RESULTS, "Models and variants"))}
         told |= {"resampled", registry.REFERENCE_PROTOCOL, registry.TUNED}
@@ -301,7 +308,7 @@ TINY = """
 run: {studies: [spirals_long], models: [label_smoothing]}
 studies:
   spirals_long:
-    {seeds: 1, statsmodels_seeds: 1, folds: 2, training: {epochs: 1}, data: {n_per_cluster: 20, n_per_unseen_cluster: 10}}
+    {seeds: 1, library_seeds: 1, folds: 2, training: {epochs: 1}, data: {n_per_cluster: 20, n_per_unseen_cluster: 10}}
 """
 JOBS = """
 from pathlib import Path

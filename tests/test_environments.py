@@ -23,8 +23,9 @@ def constraints() -> dict[str, str]:
 
 def conda(path: str) -> dict[str, str]:
     entries = yaml.safe_load((ROOT / path).read_text())["dependencies"]
-    pairs = (entry.split("=") for entry in entries)
-    return {CONDA_NAMES.get(name, name): pinned for name, pinned in pairs if name != "python"}
+    by_pip = [entry.replace("==", "=") for entry in entries[-1]["pip"]]
+    pairs = (entry.partition("=")[::2] for entry in [*entries[:-1], *by_pip])
+    return {CONDA_NAMES.get(name, name): pinned for name, pinned in pairs if name not in ("python", "pip")}
 
 
 def required(*extras: str) -> set[str]:

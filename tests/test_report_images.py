@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from synthetic_claims import AD as STUDY
+from synthetic_claims import SETTINGS, ad_run
 from synthetic_results import comparison_of, paired_tests_of
-from test_claims import SETTINGS, STUDY, run
 from test_image_tables import slices
 from test_report import Page
 
-from armed import claims, results
+from armed import claims_tables, results
 from armed import config as configuration
+from armed.claim_evidence import Evidence
+from armed.claim_rules import judge
 from armed.plotting.catalogue import figures
 from armed.report import build_report, write_tables
 from armed.reproducibility import ROOT
@@ -27,7 +30,7 @@ def config():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    metrics, cluster_metrics, draws = run()
+    metrics, cluster_metrics, draws = ad_run()
     metrics.loc[metrics["metric"] == "localisation", "note"] = "chance 0.08; HiResCAM"
     summary = summarise(metrics, cluster_metrics, SETTINGS, draws)
     frames = {
@@ -35,7 +38,7 @@ def folder(tmp_path_factory):
         "summary": summary,
         "comparison": comparison_of(summary).assign(verdict="not comparable"),
         "paired_tests": paired_tests_of(summary, "auroc"),
-        "claims": claims.judge(metrics, cluster_metrics, SETTINGS, draws),
+        "claims": judge(Evidence(metrics, cluster_metrics, SETTINGS, draws)),
     }
     for name in ("deconfounding", "tuning", "univariate"):
         frames[name] = results.empty(name)
@@ -64,12 +67,14 @@ def test_it_links_to_the_slices_and_counts_the_volumes(page):
     assert "STAND-IN" in read.text and "not a reproduction" in read.text
 
 
-def test_claims_have_verdicts_in_the_study_and_among_the_findings(page):
+def test_claims_have_verdicts_in_the_study_and_among_the_findings(page, folder):
     read = Page(page)
-    confounding = next(claim for claim in claims.CLAIMS[STUDY] if claim.id == "confounding")
-    (row,) = [row for row in read.rows if row and row[0] == confounding.says]
-    assert row[1] == "supported" and row[3].startswith("+0.1") and row[4] == "+0.100"
-    assert "Of 14: 14 supported" in read.text and 'class="verdict-supported"' in page
+    confounding = claims_tables.said("confounding")
+    of_study = claims_tables.study_ledger(results.read("claims", folder / "claims.tsv"), STUDY)
+    (row,) = [row for row in read.rows if row and row[0] == confounding.statement and len(row) == of_study.shape[1]]
+    assert row[1] == "supported" and row[2].startswith("+0.") and row[3] == "+0.100"
+    n = len(of_study)
+    assert f"Of {n}: {n - 1} supported and 1 not run" in read.text and 'class="verdict-supported"' in page
 
 
 def test_localisation_stands_beside_chance_once(page):
@@ -99,5 +104,6 @@ def test_the_tables_are_written(folder, config):
     names = {path.name for path in write_tables(folder, config)}
     for kind in ("claims", "volumes", "volumes_not_used", "localisation", "comparison"):
         assert f"{STUDY}_{kind}.tsv" in names
+    assert {"claims.tsv", "claims.html", "claims.tex", "claims_summary.tsv"} <= names
     counts = pd.read_csv(folder / "tables" / f"{STUDY}_volumes.tsv", sep="\t", index_col=0)
     assert counts.loc["left out by the study's rules", "Sessions"] == 4

@@ -10,6 +10,7 @@ from tiny_training import DATA, assert_same, network, normalised, only, ragged_s
 import armed
 from armed import registry
 from armed.data.splits import Fold, Splits
+from armed.errors import ConfigError
 from armed.programs import shuffled_batches
 from armed.reproducibility import derive_seed
 from armed.training import Training, fit, fit_stack
@@ -74,6 +75,25 @@ def test_a_replica_with_class_weights_of_its_own_is_the_replica_alone(name):
     settings = {"slopes": "input", "adversary_units": (8, 8, 4)} if name == "armed" else {}
     more = {"patience": 2, "class_weights": "balanced", "monitor": "auprc"}
     alone_and_stacked(registry.load(registry.model(name).method), settings, 6, stack_size=7, **more)
+
+
+def test_folds_of_one_seed_and_number_may_each_have_a_setting():
+    """As sweeps train them: the same fold under several settings, each as if it were alone."""
+    splits = ragged_splits(2)
+    twice = [fold for fold in splits for _ in range(2)]
+    settings = [{"lambda_g": g} for _ in splits for g in (0.0, 2.0)]
+    method = registry.load("armed.methods:ARMED")
+    common = {"training": {"epochs": 3, "batch_size": 4}, "engine": "eager"}
+    together = method(**common).fit_settings(DATA, Splits(tuple(twice)), assign=settings)
+    assert len({(r.seed, r.fold, r.setting) for r in together.replicas}) == len(twice)
+    for i, (fold, setting) in enumerate(zip(twice, settings, strict=True)):
+        alone = method(**common, **setting).fit(DATA, Splits((fold,)))
+        assert_same(alone.stack_.state(), 0, together.stack.state(), i)
+
+
+def test_as_many_settings_as_folds_are_needed():
+    with pytest.raises(ConfigError, match="assign has 1 settings, but there are"):
+        fit_stack(lambda: network(), DATA, ragged_splits(2), training=Training(epochs=1), assign=[{"lambda_g": 0.0}])
 
 
 def test_running_statistics_are_each_replicas_own():

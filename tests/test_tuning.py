@@ -137,6 +137,24 @@ class TestTune:
             expected = metrics.evaluate(ALL.y[f.test], mixed, ["auroc"])["auroc"]
             assert tuning.scores[0, f.fold // 2][1, f.fold % 2] == pytest.approx(expected, abs=1e-6)
 
+    @pytest.mark.parametrize("model", ["logistic_regression", "gradient_boosting"])
+    def test_methods_fitted_one_after_another(self, model):
+        """Scores are those of fits by hand, the first are its own settings, and `assign` fits what was chosen."""
+        plan = plan_of(model)
+        tuning = tune(create(model), ALL, splits(), plan)
+        inner = inner_splits(ALL, splits().select([0]), 2, "contract")
+        assert tuning.candidates[0] == {name: CONFIG["settings"][model][name] for name in plan.space}
+        for number, setting in enumerate(tuning.candidates):
+            one = create(model, **setting).fit(ALL, inner)
+            for f in inner:
+                mixed = one.predict(ALL, {(0, f.fold): f.test}, new_clusters="population").mixed
+                expected = metrics.evaluate(ALL.y[f.test], mixed, ["auroc"])["auroc"]
+                assert tuning.scores[0, f.fold // 2][number, f.fold % 2] == pytest.approx(expected)
+        fitted = create(model).fit(ALL, splits(), [0], assign=tuning.assign).predict(ALL.take(SEEN))
+        for fold in splits().select([0]):
+            alone = create(model, **tuning.assign[0, fold.fold]).fit(ALL, Splits((fold,))).predict(ALL.take(SEEN))
+            np.testing.assert_array_equal(fitted.mixed[fitted.fold == fold.fold], alone.mixed)
+
     def test_what_diverged_has_no_score(self):
         inner = inner_splits(ALL, splits().select([0]), 2, "contract")
         fit = method().fit_settings(ALL, inner, [PLAN.default])

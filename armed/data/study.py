@@ -189,6 +189,12 @@ class StudyData:
         return cls(parts, pd.DataFrame(tables["truth"]), remarks, features, regions, of_samples)
 
 
+def read_truth(path: str | Path) -> pd.DataFrame:
+    """Read `StudyData.truth` alone from a file of `StudyData.save`."""
+    with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        return pd.DataFrame({n.removeprefix("truth/"): file[n] for n in file.files if n.startswith("truth/")})
+
+
 def is_probe(feature: str) -> bool:
     """Whether a feature is a probe: it predicts the label only through the cluster."""
     return feature.lower().startswith("probe")

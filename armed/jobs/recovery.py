@@ -53,7 +53,7 @@ def univariate_fits(study: str, source: str, data: Path, out: Path) -> None:
 
 
 def recovery(settings: Mapping, out: Path, *, device: str, stack_size: int, engine: str = "auto") -> None:
-    """Write the table `sensitivity`: recovery by ARMED and by the oracle, by number of subjects.
+    """Write a part of the table `sensitivity`: recovery by ARMED and by the oracle, by number of subjects.
 
     All datasets of one size are trained together. Each network is fitted to all subjects of the seen sites but the share that
     stops training early; features are standardised and imputed over all of them.

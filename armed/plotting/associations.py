@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from scipy.special import stdtrit
 
 from armed import labels
-from armed.associations import cluster_correlation
+from armed.associations import cluster_correlation, intercepts_with_balance
 from armed.data.study import is_probe
 from armed.errors import DataError
 from armed.plotting import style
@@ -58,7 +58,7 @@ def intercept_correlations(random_effects: pd.DataFrame, truth: pd.DataFrame) ->
         of samples or folds. Constant intercepts give NaN.
     """
     found = []
-    for (model, seed), pairs in _intercepts(random_effects, truth).groupby(["model", "seed"], sort=False):
+    for (model, seed), pairs in intercepts_with_balance(random_effects, truth).groupby(["model", "seed"], sort=False):
         result = cluster_correlation(pairs["ratio"], pairs["mean"], pairs["cluster"])
         found.append((model, seed, result.r, result.p, result.n))
     return pd.DataFrame(found, columns=["model", "seed", "r", "p", "n"])
@@ -186,7 +186,7 @@ def random_intercepts(
     """
     effects = select(random_effects, "random_effects.tsv", study=study, variant=variant, effect="intercept")
     truth = select(truth, "the data's truth", variant=variant, part="seen")
-    pairs, correlations = _intercepts(effects, truth), intercept_correlations(effects, truth)
+    pairs, correlations = intercepts_with_balance(effects, truth), intercept_correlations(effects, truth)
     if correlations["r"].isna().all():
         raise DataError(f"No random intercept of {study} varies together with a class balance that varies.")
     models = _ordered(pairs["model"])
@@ -211,16 +211,6 @@ def random_intercepts(
         f"of each\nof {correlations['seed'].nunique()} {unit}s, and its median (bar).",
     )
     return figure
-
-
-def _intercepts(random_effects: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    rows = random_effects[random_effects["effect"] == "intercept"]
-    means = rows.groupby(["model", "seed", "cluster"], sort=False)["mean"].mean().reset_index()
-    several = truth["dataset"].nunique() > 1
-    means["dataset"] = means["seed"] if several else truth["dataset"].iloc[0]
-    means["cluster"] = means["cluster"].astype(str)
-    known = truth[["dataset", "cluster", "ratio"]].assign(cluster=truth["cluster"].astype(str))
-    return means.merge(known, on=["dataset", "cluster"], how="inner", validate="many_to_one")
 
 
 def _ordered(models: pd.Series) -> list[str]:

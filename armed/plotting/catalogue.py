@@ -147,7 +147,7 @@ def _boundaries(block: Mapping) -> str:
     hidden = ", ".join(str(units) for units in block["network"]["hidden"])
     return (
         f"What each model (networks: hidden layers of {hidden} units, {block['training']['epochs']} epochs) predicts "
-        "over the plane, one seed and one fold. Models without random effects have the same boundary in each cluster. "
+        "over the plane, one seed and one fold. Models that do not look at the cluster have the same boundary in each. "
         "An even panel: that network predicts the same everywhere. Probes, where there are any, are held at their mean."
     )
 
@@ -155,9 +155,9 @@ def _boundaries(block: Mapping) -> str:
 def _performance(study: str, block: Mapping) -> str:
     metric = labels.metric(headline_metric(study))
     fewer = ""
-    linear = any(registry.MODELS[m].engine == "statsmodels" for m in registry.models_for(study))
-    if linear and block.get("statsmodels_seeds", block["seeds"]) != block["seeds"]:
-        fewer = f" Linear and logistic mixed models have no randomness and run on {block['statsmodels_seeds']} seeds."
+    of_library = any(registry.MODELS[m].engine == "library" for m in registry.models_for(study))
+    if of_library and block.get("library_seeds", block["seeds"]) != block["seeds"]:
+        fewer = f" Regressions, mixed models and boosted trees have no randomness and run on {block['library_seeds']} seeds."
     return (
         f"Mean {metric} over {_runs(block, study)}, with the interval that allows for overlapping training sets (within one "
         "dataset), for different datasets (over seeds), or for different clusters (unseen clusters). On unseen "
@@ -242,7 +242,8 @@ def _top_features(study: str, block: Mapping, config: Mapping) -> str:
     output = "prediction" if registry.study(study).kind == "continuous" else "logit"
     return (
         f"Importance: mean |d {output} / d x| of the fixed effects over the test samples times the s.d. of x, as a share of "
-        f"the model's total in each fit ({_runs(block, study)}; fewer where statsmodels fits the model).{truth}"
+        f"the model's total in each fit ({_runs(block, study)}; fewer where a library fits the model; of trees, "
+        f"the mean change as x is shuffled, on the same scale).{truth}"
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from scipy.special import stdtrit
 
 from armed import labels
-from armed.associations import cluster_correlation
+from armed.associations import cluster_correlation, slope_sds
 from armed.errors import DataError
 from armed.plotting import style
 from armed.plotting.performance import select
@@ -37,24 +37,6 @@ _PANELS = (
     _Panel("categorical", "relative_risk_sd", "Categorical: s.d. of the sites'\nrelative risks"),
     _Panel(None, "true_slope_sd", "All: true s.d. of the slopes"),
 )
-
-
-def slope_sds(random_effects: pd.DataFrame) -> pd.DataFrame:
-    """S.d. over clusters of each learned random slope, averaged over folds and seeds.
-
-    Parameters
-    ----------
-    random_effects : pandas.DataFrame
-        Rows of `results/random_effects.tsv` of one study and variant.
-
-    Returns
-    -------
-    pandas.DataFrame
-        model, feature, sd.
-    """
-    slopes = random_effects[random_effects["effect"] == "slope"]
-    per_fit = slopes.groupby(["model", "seed", "fold", "feature"], sort=False)["mean"].std()
-    return per_fit.groupby(["model", "feature"], sort=False).mean().rename("sd").reset_index()
 
 
 @style.styled

@@ -31,13 +31,18 @@ MODEL_COLOURS = {
     "lmmnn": PURPLE,
     "mixedlm": GREY,
     "mixed_logit": GREY,
+    "logistic_regression": GREY,
+    "gradient_boosting": BROWN,
+    "gpboost": BROWN,
     "armed": VERMILLION,
     "armed_no_adversary": BLUE,
     "armed_randomized_z": SKY,
     "oracle": GREEN,
 }
 CLASS_COLOURS = (ORANGE, BLUE)
-_DASHED = ("mldg", "lmmnn", "mixed_logit")  # the second of a family, where lines lie over one another
+# The second and third of a family, where lines lie over one another.
+_DASHED = ("mldg", "lmmnn", "mixed_logit", "gpboost")
+_DOTTED = ("logistic_regression",)
 
 WIDTH = 7.2  # inches: a page's text width, and readable in a browser without zooming
 PNG_DPI = 150
@@ -81,6 +86,8 @@ def model_colour(model: str) -> str:
 
 def model_line(model: str) -> object:
     """Line style of a model, so that with its colour it is told from all others."""
+    if model in _DOTTED:
+        return (0, (1, 1.2))
     return (0, (3, 1.3)) if model in _DASHED else "-"
 
 

@@ -108,7 +108,8 @@ class TestStandIn:
 
     def test_claims_are_judged(self, folder):
         claims = results.read("claims", folder / "claims.tsv")
-        assert len(claims) >= 10 and set(claims["study"]) == {STUDY}
+        assert set(claims.loc[claims["study"] != STUDY, "verdict"]) == {"not run"}
+        assert len(claims[claims["study"] == STUDY]) >= 10
 
     def test_splits_are_by_cell(self, folder):
         folds = pd.read_parquet(folder / "splits" / f"{STUDY}.parquet")

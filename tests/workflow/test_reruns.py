@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from armed import results
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 
@@ -61,7 +63,17 @@ def test_a_new_registry_entry_refits_nothing(smoke, edited):
 
 def test_editing_the_plots_redraws_only(smoke, edited):
     edited("armed/plotting/style.py", "import annotations\n", "import annotations\n\nUNUSED = 1\n")
-    assert smoke.planned().rules == {"figures", "report", "all"}
+    assert smoke.planned().rules == {"figures", "robustness", "report", "all"}
+
+
+def test_editing_a_claim_judges_anew_and_fits_nothing(smoke, edited):
+    judged = results.read("claims", smoke.folder / "run" / "results" / "claims.tsv").set_index(["claim", "study"])
+    assert judged.loc[("gain_seen_spirals", "spirals_radius"), "verdict"] != "not run"
+    assert judged.loc[("probes", "spirals_confounded"), "verdict"] != "not run"
+    assert judged.loc[("intercepts_follow_balance", "spirals_confounded"), "verdict"] != "not run"
+    edited("config/claims.yaml", "rule: {name: at_least, value: 5}", "rule: {name: at_least, value: 6}")
+    plan = smoke.planned()
+    assert plan.rules == {"summarise", "figures", "report", "all"} and not plan.fits
 
 
 def test_changing_one_models_setting_refits_that_model_only(smoke, edited):
@@ -71,9 +83,16 @@ def test_changing_one_models_setting_refits_that_model_only(smoke, edited):
 
 def test_changing_a_search_refits_the_tuned_models_only(smoke, edited):
     edited("config/config.yaml", "initial_sd: {low: 0.1", "initial_sd: {low: 0.2")
-    assert smoke.planned().rules <= {"figures", "report", "summarise", "all"}  # lmmnn is not tuned in the smoke run
+    shown = {"figures", "report", "summarise", "ranks", "robustness", "all"}
+    assert smoke.planned().rules <= shown  # lmmnn is not tuned in the smoke run
     edited("config/config.yaml", "lambda_K: {low: 1.0e-6", "lambda_K: {low: 1.0e-7")
     assert smoke.planned().fits == {"spirals_radius/armed"}
+
+
+def test_changing_a_level_sweeps_again_and_fits_nothing(smoke, edited):
+    edited("config/smoke.yaml", "lambda_g: [0.0]", "lambda_g: [1.0]")
+    plan = smoke.planned()
+    assert not plan.fits and plan.rules >= {"sweep", "sensitivity", "robustness"} and "predict" not in plan.rules
 
 
 def test_editing_the_search_refits_the_tuned_models_only(smoke, edited):

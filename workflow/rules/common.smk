@@ -159,7 +159,7 @@ def univariates():
 
 
 def recovered(wildcards):
-    return there(["results/sensitivity.tsv"]) if RECOVERY else []
+    return there(["results/sensitivity.tsv"]) if RECOVERY or SWEPT else []
 
 
 def predicted(wildcards):

@@ -29,7 +29,7 @@ if RECOVERY:
 
     rule recovery:
         output:
-            "results/sensitivity.tsv",
+            "results/parts/recovery.tsv",
         log:
             "results/logs/recovery.log",
         benchmark:

@@ -1,0 +1,115 @@
+# How far the paper's conclusions depend on the seed, on the data and on settings.
+from armed import sweep_config
+
+SWEPT = sweep_config.swept_models(config)
+
+
+def sensitivity_parts(wildcards):
+    """What was measured at several levels of something."""
+    parts = ["results/parts/recovery.tsv"] if RECOVERY else []
+    return there(parts + [f"results/parts/sweeps/{model}.tsv" for model in SWEPT])
+
+
+def sweep_code(wildcards):
+    study, model = registry.study(sweep_config.STUDY), registry.model(wildcards.model)
+    inference = ["armed.cluster_inference"] * model.infers_clusters
+    return code("armed.jobs.sweeps", study.data, model.method, *inference)
+
+
+rule ranks:
+    input:
+        "results/metrics.tsv",
+    output:
+        "results/ranks.tsv",
+    log:
+        "results/logs/ranks.log",
+    benchmark:
+        "results/timings/ranks.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=config,
+        code=code("armed.jobs.robustness"),
+    message:
+        "Ranking the methods in every seed."
+    script:
+        "../scripts/ranks.py"
+
+
+if SWEPT:
+
+    rule sweep:
+        output:
+            "results/parts/sweeps/{model}.tsv",
+        log:
+            "results/logs/sweep/{model}.log",
+        benchmark:
+            "results/timings/sweep/{model}.tsv"
+        conda:
+            "../envs/armed.yaml"
+        threads: 1
+        resources:
+            mem_mb=3000,
+            runtime=60,
+            gpu=int(config["device"] == "cuda"),
+        params:
+            settings=lambda wildcards: configuration.sweep_settings(config, wildcards.model),
+            code=sweep_code,
+        message:
+            "Changing one thing of the confounded simulation at a time: {wildcards.model}."
+        script:
+            "../scripts/sweep.py"
+
+
+if SWEPT or RECOVERY:
+
+    rule sensitivity:
+        input:
+            sensitivity=sensitivity_parts,
+        output:
+            sensitivity="results/sensitivity.tsv",
+        log:
+            "results/logs/sensitivity.log",
+        benchmark:
+            "results/timings/sensitivity.tsv"
+        conda:
+            "../envs/armed.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            code=code("armed.jobs.collect"),
+        message:
+            "Putting recovery and sweeps together."
+        script:
+            "../scripts/collect.py"
+
+
+rule robustness:
+    input:
+        expand("results/{table}.tsv", table=["metrics", "summary", "ranks"]),
+        recovered,
+    output:
+        touch("results/figures/.robustness.done"),
+    log:
+        "results/logs/robustness.log",
+    benchmark:
+        "results/timings/robustness.tsv"
+    conda:
+        "../envs/armed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=config,
+        code=code("armed.plotting.draw_robustness"),
+    message:
+        "Drawing ranks, sweeps and what the authors' choices are worth."
+    script:
+        "../scripts/robustness.py"
