@@ -98,8 +98,8 @@ def fit_models(config: Mapping, study: str) -> list[str]:
 
 
 def seeds(config: Mapping, study: str, model: str) -> list[int]:
-    """Seeds a model is run for: 0, 1, ..., fewer where a library fits it (no randomness of its own)."""
-    key = "library_seeds" if registry.model(model).engine == "library" else "seeds"
+    """Seeds a model is run for: 0, 1, ..., fewer where a library fits it and takes long."""
+    key = "slow_seeds" if registry.model(model).slow else "seeds"
     return list(range(config["studies"][study][key]))
 
 

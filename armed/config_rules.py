@@ -88,9 +88,9 @@ def _selected_settings(config: dict, study: str) -> Iterator[str]:
 
 def _seeds_and_folds(config: dict, study: str) -> Iterator[str]:
     block, where = config["studies"][study], f"studies.{study}"
-    few, seeds, folds, data = block["library_seeds"], block["seeds"], block["folds"], block["data"]
+    few, seeds, folds, data = block["slow_seeds"], block["seeds"], block["folds"], block["data"]
     if few > seeds:
-        yield f"{where}.library_seeds is {few}, but at most {where}.seeds, {seeds}, was expected."
+        yield f"{where}.slow_seeds is {few}, but at most {where}.seeds, {seeds}, was expected."
     if folds < 2 and block["test_fraction"] is None:
         yield (
             f"{where}.folds is {folds}, but at least 2 was expected: {where}.test_fraction is null, so that they are "

@@ -70,6 +70,8 @@ class Model:
         Studies it applies to.
     engine : {"stack", "library"}
         Trained in replica stacks, or by a library, one fit after another and without randomness.
+    slow : bool
+        Whether a library takes so long that fewer seeds are run (`studies.*.slow_seeds`).
     uses_clusters_in_training, uses_clusters_at_prediction : bool
         Whether cluster membership enters the loss, and the prediction.
     infers_clusters : bool
@@ -91,6 +93,7 @@ class Model:
     method: str
     studies: tuple[str, ...]
     engine: str = "stack"
+    slow: bool = False
     uses_clusters_in_training: bool = True
     uses_clusters_at_prediction: bool = False
     infers_clusters: bool = False

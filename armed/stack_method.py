@@ -187,8 +187,10 @@ class StackMethod(Method):
         ----------
         data : ClusteredData
         splits : Splits
-        hyper, assign : sequence of mappings, optional
-            Settings, or one for each fold, by their names in `armed.fit_stack`.
+        hyper : sequence of mappings, optional
+            Settings, by their names in `armed.fit_stack`.
+        assign : sequence of mappings, optional
+            See `armed.fit_stack`.
         checkpoint : path, optional
             File from which an interrupted call goes on.
         steps_elsewhere : int

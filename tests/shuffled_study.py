@@ -70,7 +70,7 @@ def config(study: str, seeds: int, loops: int | None = None, tuned: Sequence[str
     found = configuration.load(DEFAULT)
     changes = {
         "seeds": seeds,
-        "library_seeds": loops or seeds,
+        "slow_seeds": loops or seeds,
         "folds": FOLDS,
         "cluster_inference.epochs": 10,
         "tuning.models": list(tuned),

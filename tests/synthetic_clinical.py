@@ -33,7 +33,7 @@ def clinical_config(seeds: int = 3, folds: int = 2) -> dict:
     config = configuration.load(ROOT / "config" / "config.yaml")
     config["run"]["studies"] = [MCI, MCI_PROBES, HEART]
     for study in SOURCE:
-        config["studies"][study] |= {"seeds": seeds, "folds": folds, "library_seeds": 2}
+        config["studies"][study] |= {"seeds": seeds, "folds": folds, "slow_seeds": 2}
     config["recovery"] = {"datasets": 20, "subjects": [1, 4, 16]}
     return config
 

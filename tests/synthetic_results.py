@@ -40,7 +40,7 @@ def small_config(seeds: int = 3, folds: int = 2) -> dict:
     config["run"]["studies"] = list(registry.SPIRALS)
     for study in registry.SPIRALS:
         block = config["studies"][study]
-        block |= {"seeds": seeds, "folds": folds, "library_seeds": 2}
+        block |= {"seeds": seeds, "folds": folds, "slow_seeds": 2}
         block["data"] |= {"n_per_cluster": 60, "n_per_unseen_cluster": 20}
     return config
 

@@ -133,7 +133,7 @@ class TestWhatJobsDependOn:
             (f"{SPIRALS}.settings.armed.lambda_K", 1.0, {"armed"}),
             (f"{SPIRALS}.variants.armed", {"mine": {"lambda_K": 1.0}}, {"armed"}),
             (f"{SPIRALS}.settings.mixedlm.slopes", None, {"mixedlm"}),
-            (f"{SPIRALS}.library_seeds", 4, {"mixedlm"}),
+            (f"{SPIRALS}.slow_seeds", 4, {"mixedlm"}),
             (f"{SPIRALS}.training.epochs", 11, {"armed", "conventional", "inference"}),
             (f"{SPIRALS}.training.batch_size", 16, {"armed", "conventional", "inference"}),
             (f"{SPIRALS}.network.hidden", [4], {"armed", "conventional"}),

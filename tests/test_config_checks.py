@@ -203,7 +203,7 @@ class TestWrongValues:
         put(config, f"{SPIRALS}.data.noise", -1)
         found = problems(config)
         assert len(found) == 5
-        assert found[-1] == f"{SPIRALS}.library_seeds is 3, but at most {SPIRALS}.seeds, 2, was expected."
+        assert found[-1] == f"{SPIRALS}.slow_seeds is 3, but at most {SPIRALS}.seeds, 2, was expected."
         with pytest.raises(ConfigError, match="5 problems with the configuration"):
             configuration.check(config)
 
@@ -218,7 +218,7 @@ class TestConsistency:
     @pytest.mark.parametrize(
         ("changes", "told"),
         [
-            ({f"{SPIRALS}.library_seeds": 21}, "library_seeds is 21, but at most"),
+            ({f"{SPIRALS}.slow_seeds": 21}, "slow_seeds is 21, but at most"),
             ({f"{SPIRALS}.folds": 1001}, "folds is 1001, but at most"),
             ({f"{CELLS}.test_fraction": None}, "folds is 1, but at least 2 was expected"),
             ({f"{CELLS}.data.image_size": 60}, "image_size is 60, but a multiple of 8 was expected"),

@@ -308,7 +308,7 @@ TINY = """
 run: {studies: [spirals_long], models: [label_smoothing]}
 studies:
   spirals_long:
-    {seeds: 1, library_seeds: 1, folds: 2, training: {epochs: 1}, data: {n_per_cluster: 20, n_per_unseen_cluster: 10}}
+    {seeds: 1, slow_seeds: 1, folds: 2, training: {epochs: 1}, data: {n_per_cluster: 20, n_per_unseen_cluster: 10}}
 """
 JOBS = """
 from pathlib import Path

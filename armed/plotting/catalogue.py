@@ -155,9 +155,9 @@ def _boundaries(block: Mapping) -> str:
 def _performance(study: str, block: Mapping) -> str:
     metric = labels.metric(headline_metric(study))
     fewer = ""
-    of_library = any(registry.MODELS[m].engine == "library" for m in registry.models_for(study))
-    if of_library and block.get("library_seeds", block["seeds"]) != block["seeds"]:
-        fewer = f" Regressions, mixed models and boosted trees have no randomness and run on {block['library_seeds']} seeds."
+    slow = [labels.model(m) for m in registry.models_for(study) if registry.MODELS[m].slow]
+    if slow and block.get("slow_seeds", block["seeds"]) != block["seeds"]:
+        fewer = f" {block['slow_seeds']} seeds of these: {', '.join(slow)}."
     return (
         f"Mean {metric} over {_runs(block, study)}, with the interval that allows for overlapping training sets (within one "
         "dataset), for different datasets (over seeds), or for different clusters (unseen clusters). On unseen "

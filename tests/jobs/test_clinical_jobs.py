@@ -28,7 +28,7 @@ TABLES = (
     "draws",
     "boundaries",
 )
-SMALL = {"seeds": 2, "library_seeds": 1, "folds": 2, "training.epochs": 3, "cluster_inference.epochs": 2}
+SMALL = {"seeds": 2, "slow_seeds": 1, "folds": 2, "training.epochs": 3, "cluster_inference.epochs": 2}
 
 
 def run(config: dict, study: str, models: list[str], raw: list[Path], folder: Path) -> dict[str, pd.DataFrame]:

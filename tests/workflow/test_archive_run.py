@@ -20,7 +20,7 @@ from armed.data.adni_visits import write_stand_in
 NAME = "armed-bench-archive.zip"
 RID, SITE = 7_310_000, 8_000  # added to the numbers of subjects and sites, which then occur nowhere by chance
 SMALL = """seeds: 1
-    library_seeds: 1
+    slow_seeds: 1
     folds: 2
     training: {epochs: 2}
     cluster_inference: {epochs: 2}

@@ -15,7 +15,7 @@ from armed import results
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tables")]
 
 SMALL = """seeds: 1
-    library_seeds: 1
+    slow_seeds: 1
     folds: 2
     training: {epochs: 2}
     cluster_inference: {epochs: 2}
