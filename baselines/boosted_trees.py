@@ -40,6 +40,8 @@ class BoostedTrees(OneByOne):
     min_samples_leaf : int
         Training rows of a leaf, at least.
     patience : int
+    **common : object
+        As for `armed.method.Method`.
 
     Attributes
     ----------
@@ -104,7 +106,7 @@ class BoostedTrees(OneByOne):
         self.__dict__.pop("_boosters", None)
 
     def importance(self, data, rows):
-        """seed, fold, feature, importance: mean change of the fixed effects prediction as a feature is shuffled over the rows.
+        """As for `armed.method.Method.importance`: mean change of the fixed effects prediction as a feature is shuffled.
 
         Trees have no gradient. The mean of ``|change|`` is divided by that of ``|x - x'|`` for normal x in its s.d.: of a
         linear function of normal features it is ``|coefficient|`` times the s.d., as for the other methods.

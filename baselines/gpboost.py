@@ -32,6 +32,8 @@ class GPBoost(BoostedTrees):
     Where boosting stops early, the model is fitted once more with the number of trees that was best: the variance would be that
     of the last tree otherwise.
 
+    Parameters as for `baselines.boosted_trees.BoostedTrees`.
+
     Attributes
     ----------
     effects_, effect_sds_ : array, shape (R, q)

@@ -19,6 +19,8 @@ class GradientBoosting(BoostedTrees):
 
     LightGBM's `min_data_per_group` is set to `min_samples_leaf`: its default, 100, would leave clusters of a few dozen rows out
     of all splits.
+
+    Parameters as for `baselines.boosted_trees.BoostedTrees`.
     """
 
     library = "lightgbm"

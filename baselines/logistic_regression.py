@@ -29,6 +29,8 @@ class LogisticRegression(OneByOne):
     ----------
     C : float
         Inverse strength of the penalty.
+    **common : object
+        As for `armed.method.Method`.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class LogisticRegression(OneByOne):
         return outputs
 
     def importance(self, data, rows):
-        """seed, fold, feature, importance: abs(coefficient), averaged over the outputs, times the s.d. of the feature."""
+        """As for `armed.method.Method.importance`: abs(coefficient), averaged over outputs, times the s.d. of the feature."""
         self._check_fitted()
         frames = []
         for (seed, fold), i in zip(rows, self._positions(rows), strict=True):

@@ -15,10 +15,13 @@ from armed.method import Method
 
 
 class OneByOne(Method):
-    """Models fitted one after another to the training rows of each fold. They draw nothing at random."""
+    """Models fitted one after another to the training rows of each fold; parameters as for `armed.method.Method`.
+
+    They draw nothing at random.
+    """
 
     def fit(self, data, splits, seeds=None, *, checkpoint=None, assign=None):
-        """See `armed.method.Method.fit`.
+        """As for `armed.method.Method.fit`.
 
         Parameters
         ----------
