@@ -36,12 +36,15 @@ def page(smoke):
     return (smoke.folder / "run" / "out.html").read_text(encoding="utf-8")
 
 
-def words(text):
+def words(page):
+    """What a page of JSON and HTML says, without its tags."""
+    text = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), page)
+    text = text.replace("\\n", " ").replace('\\"', '"')
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
 def test_every_figure_is_there_with_its_caption_and_source(page, config):
-    told = words(page.encode().decode("unicode_escape", errors="ignore"))
+    told = words(page)
     for study in configuration.selected_studies(config):
         for spec in figures(study, config):
             assert f"{spec.name}.svg" in page, spec.name
