@@ -1,21 +1,4 @@
 # How far the paper's conclusions depend on the seed, on the data and on settings.
-from armed import sweep_config
-
-SWEPT = sweep_config.swept_models(config)
-
-
-def sensitivity_parts(wildcards):
-    """What was measured at several levels of something."""
-    parts = ["results/parts/recovery.tsv"] if RECOVERY else []
-    return there(parts + [f"results/parts/sweeps/{model}.tsv" for model in SWEPT])
-
-
-def sweep_code(wildcards):
-    study, model = registry.study(sweep_config.STUDY), registry.model(wildcards.model)
-    inference = ["armed.cluster_inference"] * model.infers_clusters
-    return code("armed.jobs.sweeps", study.data, model.method, *inference)
-
-
 rule ranks:
     input:
         "results/metrics.tsv",

@@ -1,21 +1,4 @@
 # All tables of a run: assembled, summarised, and the paper's claims judged by them.
-from armed import claims
-
-
-def balanced(wildcards):
-    """The data of studies with claims about the class balance of their clusters."""
-    claimed = {s for claim in claims.load() if claim.statistic == "balance_correlation" for s in claim.studies}
-    return there(f"results/data/{study}.npz" for study in can_be_run() if study in claimed)
-
-
-def claimed_effects(wildcards):
-    """Random effects of the models with claims about them."""
-    of_effects = [claim for claim in claims.load() if claim.statistic.endswith("_correlation")]
-    claimed = {(study, claim.first.model) for claim in of_effects for study in claim.studies}
-    models = [(s, m) for s in can_be_run() for m in configuration.selected_models(config, s) if (s, m) in claimed]
-    return there(f"results/parts/{study}/{model}/random_effects.tsv" for study, model in models)
-
-
 rule collect:
     input:
         unpack(parts),
