@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 import string
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from armed.plotting.catalogue import FigureSpec
 
 LARGEST_DRAWING = 400_000  # bytes in the page; one that needs more becomes a picture
 DECIMALS = 2  # of coordinates, in points: a fiftieth of a pixel at twice the width of the page
+STRAIGHT = 0.2  # points that a line may pass by those it leaves out: less than half of such a pixel; a line has five times that
+LEFT_OUT = 40  # points left out in a row, at most, which bounds the search
 FEW_COLOURS, COLOURS = 64, 256  # of a picture: few where that changes little
 CHANGE = 2.5  # of 255, root mean square over pixels, that few colours may make
 
@@ -55,7 +60,9 @@ def embedded(spec: FigureSpec, results_dir: Path) -> dict:
     if png.is_file() and (image is None or len(image) > LARGEST_DRAWING):
         with Image.open(png) as opened:
             image, size = _data_uri("image/webp", smallest(opened.convert("RGB"))), opened.size
-    return {"name": spec.name, "caption": spec.caption, "image": image, "width": size[0], "height": size[1]}
+    # A data URI has no double quote and no ampersand, so that nothing in it needs escaping in an attribute of double quotes.
+    safe = image and Markup(image)
+    return {"name": spec.name, "caption": spec.caption, "image": safe, "width": size[0], "height": size[1]}
 
 
 def drawing(svg: str) -> str:
@@ -121,15 +128,36 @@ def _shorter_path(found: re.Match) -> str:
     if _LINES.sub("", path):  # curves too
         return re.sub(r"\s+", " ", _FRACTION.sub(_rounded, path))
     unit, made, at = 10**DECIMALS, [], (0, 0)
-    for command, x, y, _ in _LINES.findall(path):
+    for command, x, y in _needed([(c, float(x or 0), float(y or 0)) for c, x, y, _ in _LINES.findall(path)]):
         if not command:
             made.append("z")
             continue
-        to = round(float(x) * unit), round(float(y) * unit)
+        to = round(x * unit), round(y * unit)
         dx, dy = (to[0] - at[0], to[1] - at[1]) if command == "L" else to
         made.append(f"{'l' if command == 'L' else 'M'}{dx / unit:g} {dy / unit:g}")
         at = to
     return "".join(made)
+
+
+def _needed(path: list[tuple[str, float, float]]) -> Iterator[tuple[str, float, float]]:
+    """Commands of a path of straight lines, less the points that a line from one kept to another passes by `STRAIGHT` or less."""
+    kept, between = path[0], []
+    yield kept
+    for here, after in zip(path[1:], [*path[2:], ("", 0.0, 0.0)], strict=True):
+        between.append(here)
+        goes_on = here[0] == after[0] == "L" and len(between) <= LEFT_OUT
+        if not (goes_on and all(_distance(point, kept, after) <= STRAIGHT for point in between)):
+            yield here
+            kept, between = here, []
+
+
+def _distance(point: tuple, begin: tuple, end: tuple) -> float:
+    """Distance of a point from the line between two others, not beyond them."""
+    (_, x, y), (_, x0, y0), (_, x1, y1) = point, begin, end
+    dx, dy = x1 - x0, y1 - y0
+    length = dx * dx + dy * dy
+    along = min(max(((x - x0) * dx + (y - y0) * dy) / length, 0.0), 1.0) if length else 0.0
+    return math.hypot(x - x0 - along * dx, y - y0 - along * dy)
 
 
 def _rounded(found: re.Match) -> str:

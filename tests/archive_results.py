@@ -16,6 +16,7 @@ from armed.bootstrap import draws_of_model
 from armed.data.clustered import ClusteredData
 from armed.data.study import StudyData
 from armed.jobs.collect import summarise_all
+from armed.jobs.robustness import ranks
 from armed.report import write_tables
 from armed.reproducibility import ROOT
 
@@ -76,7 +77,9 @@ def summarise(folder: Path, config: Mapping) -> None:
         ROOT / "config" / "published_results.csv",
         {name: folder / f"{name}.tsv" for name in written},
         sorted(folder.glob("parts/*/*/*draws.parquet")),
+        random_effects=[folder / "random_effects.tsv"],
     )
+    ranks(config, folder / "metrics.tsv", folder / "ranks.tsv")
 
 
 def write_files(folder: Path, study: str) -> None:

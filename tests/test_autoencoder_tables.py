@@ -140,8 +140,8 @@ class TestReport:
         assert f"frames/{STUDY}/index.html" in page.addresses
         assert "every image by date, to be looked at." in page.text
 
-    def test_what_latents_hold_stands_there_once(self, page):
-        assert page.text.count("What latents hold") == 1 and "Results: accuracy of a linear probe" not in page.text
+    def test_what_latents_hold_stands_there_for_seen_and_unseen_clusters(self, page):
+        assert page.text.count("What latents hold") == 2 and "Results: accuracy of a linear probe" not in page.text
         assert sum(row[:1] == ["The PDX alone"] for row in page.rows) == 2  # seen and unseen
         assert (
             "Intervals of the AUROC" in page.text and "Neither tells how much further dates would differ" in page.text

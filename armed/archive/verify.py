@@ -244,7 +244,8 @@ def _summaries(archive: Unpacked, folder: Path) -> Iterator[Outcome]:
             results.write(name, results.empty(name), tables[name])
     there = {name: path for name, path in tables.items() if path.is_file()}
     draws = [path for _, _, path in archive.draws()]
-    summarise_all(archive.config, there, published, out, draws, balanced, claimed)
+    effects = [there["random_effects"]] if "random_effects" in there else []
+    summarise_all(archive.config, there, published, out, draws, balanced, effects, claimed)
     ranks(archive.config, there["metrics"], out["ranks"])
     for name in SUMMARIES:
         withheld = _incomplete(archive, name)

@@ -92,7 +92,8 @@ def _bars(ax: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
             continue
         ends = share.loc[model].cumsum()
         starts = ends - share.loc[model]
-        ax.barh(place, share.loc[model], left=starts, height=0.82, color=colours, linewidth=0)
+        taken = (share.loc[model] > 0).to_numpy()
+        ax.barh(place, share.loc[model][taken], left=starts[taken], height=0.82, color=colours[taken], linewidth=0)
         ax.text(1.02, place, f"{100 * share.loc[model, 1]:.0f}%", fontsize=_SMALL, va="center")
     ax.set(xlim=(0, 1.38), ylim=(len(models) - 0.45, -0.55), xticks=[])
     ax.spines[:].set_visible(False)
