@@ -140,7 +140,7 @@ def _shorter_path(found: re.Match) -> str:
 
 
 def _needed(path: list[tuple[str, float, float]]) -> Iterator[tuple[str, float, float]]:
-    """Commands of a path of straight lines, less the points that a line from one kept to another passes by `STRAIGHT` or less."""
+    """Commands of a path of straight lines, less the points that a line between two kept passes by `STRAIGHT` or less."""
     kept, between = path[0], []
     yield kept
     for here, after in zip(path[1:], [*path[2:], ("", 0.0, 0.0)], strict=True):
