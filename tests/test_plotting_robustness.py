@@ -186,3 +186,10 @@ def test_figures_and_captions_follow_the_settings():
     assert "datasets x" not in figures(config)[1].caption and "Below" not in figures(config)[1].caption
     put(config, "run.studies", ["heart"])
     assert [s.name for s in figures(config)] == ["robustness_ranks"]
+
+
+def test_choices_of_one_seed_have_no_spread(found):
+    worth = found["worth"].assign(sd_authors=np.nan, sd_other=np.nan, ci_low=np.nan, ci_high=np.nan)
+    figure = robustness.sensitivity(curves(results.empty("sensitivity")), {}, worth, ["simulated"], "Choices")
+    assert not any("S.d. over seeds" in ax.get_xlabel() for ax in figure.axes)
+    assert any("Authors' way - other" in ax.get_xlabel() for ax in figure.axes)

@@ -213,9 +213,8 @@ def _choices(figure: Figure, place, worth: pd.DataFrame) -> None:
             beside.set_axis_off()
             ax.set_xlabel("Authors' way - other\n(share in which a probe wins)", fontsize=_SMALL)
             continue
-        _spreads(beside, part)
         ax.set_xlabel("Authors' way - other\n(accuracy, AUROC)", fontsize=_SMALL)
-        beside.set_xlabel("S.d. over seeds\n(filled: theirs)", fontsize=_SMALL)
+        _spreads(beside, part)
 
 
 def _differences(ax: Axes, worth: pd.DataFrame) -> None:
@@ -232,13 +231,19 @@ def _differences(ax: Axes, worth: pd.DataFrame) -> None:
 
 
 def _spreads(ax: Axes, worth: pd.DataFrame) -> None:
+    """Nothing where there is one seed, or the seeds do not differ."""
+    widest = worth[["sd_authors", "sd_other"]].max(axis=None)
+    if not widest > 0:
+        ax.set_axis_off()
+        return
     for place, row in enumerate(worth.itertuples()):
         colour = style.model_colour(row.model)
         ax.plot(row.sd_other, place, "o", markerfacecolor="white", markeredgecolor=colour, markersize=5.5)
         ax.plot(row.sd_authors, place, "o", color=colour, markersize=4.5)
     _rows(ax, len(worth))
     ax.set_yticks([])
-    ax.set_xlim(0, 1.15 * worth[["sd_authors", "sd_other"]].max(axis=None))
+    ax.set_xlim(0, 1.15 * widest)
+    ax.set_xlabel("S.d. over seeds\n(filled: theirs)", fontsize=_SMALL)
 
 
 def _rows(ax: Axes, n: int) -> None:
