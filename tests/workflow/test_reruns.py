@@ -73,7 +73,7 @@ def test_editing_a_claim_judges_anew_and_fits_nothing(smoke, edited):
     assert judged.loc[("intercepts_follow_balance", "spirals_confounded"), "verdict"] != "not run"
     edited("config/claims.yaml", "rule: {name: at_least, value: 5}", "rule: {name: at_least, value: 6}")
     plan = smoke.planned()
-    assert plan.rules == {"summarise", "figures", "report", "all"} and not plan.fits
+    assert plan.rules == {"summarise", "figures", "robustness", "report", "all"} and not plan.fits
 
 
 def test_changing_one_models_setting_refits_that_model_only(smoke, edited):
