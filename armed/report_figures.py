@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import re
 import string
@@ -141,11 +142,10 @@ def _shorter_path(found: re.Match) -> str:
 
 def _needed(path: list[tuple[str, float, float]]) -> Iterator[tuple[str, float, float]]:
     """Commands of a path of straight lines, less the points that a line between two kept passes by `STRAIGHT` or less."""
-    kept, between = path[0], []
-    yield kept
-    for here, after in zip(path[1:], [*path[2:], ("", 0.0, 0.0)], strict=True):
+    kept, between = None, []
+    for here, after in itertools.pairwise([*path, ("", 0.0, 0.0)]):
         between.append(here)
-        goes_on = here[0] == after[0] == "L" and len(between) <= LEFT_OUT
+        goes_on = kept is not None and here[0] == after[0] == "L" and len(between) <= LEFT_OUT
         if not (goes_on and all(_distance(point, kept, after) <= STRAIGHT for point in between)):
             yield here
             kept, between = here, []

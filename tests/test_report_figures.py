@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -48,3 +49,13 @@ def test_stairs_of_pixels_become_a_line_and_corners_stay():
     assert len(straight) <= 4
     square = np.array([(0, 0), (10, 0), (10, 10), (0, 10), (0, 0)], float)
     np.testing.assert_allclose(shortened(square), square, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("", ""), ("M 1.5 2", "M1.5 2"), ("M 1 2 z", "M1 2z"), ("M 0 0 \nL 1 0 \nz\nM 3 3", "M0 0l1 0zM3 3")],
+    ids=["empty", "one point", "one closed point", "a point after a line"],
+)
+def test_paths_of_a_point_or_of_nothing_are_kept(path, expected):
+    assert report_figures.drawing(f'<path d="{path}"/>') == report_figures.drawing(f'<path d="{expected}"/>')
+    assert re.search(r"d='([^']*)'", unquote(report_figures.drawing(f'<path d="{path}"/>')))[1] == expected
