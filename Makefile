@@ -57,6 +57,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check workflow/Snakefile workflow/rules/*.smk
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
+	$(BIN)/hadolint Dockerfile
 
 setup: .venv/.installed
 

@@ -18,7 +18,7 @@ from armed import config_checks
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("armed", "baselines", "benchmarks")
-HEAVY = {"torch", "pandas", "sklearn", "statsmodels", "matplotlib", "seaborn", "scipy"}
+HEAVY = {"torch", "pandas", "sklearn", "statsmodels", "matplotlib", "scipy"}
 
 
 @cache

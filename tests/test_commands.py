@@ -30,6 +30,11 @@ FORMS = (
         r"\.venv/bin/python -m (benchmarks[.a-z]*)( .*)?",
         r"! .venv/bin/python -m \1\2 --none 2> told && grep -q 'unrecognized arguments: --none$' told",
     ),
+    # In a container `snakemake` gets what follows the image's name; engines and conda itself may not be there.
+    (r"docker run .* armed-bench (.*)", r"snakemake --directory mine \1 -n"),
+    (r"docker build -t armed-bench \.", r"test -f Dockerfile"),
+    (r"apptainer build armed-bench\.sif docker-daemon:armed-bench:latest", r"test -f Dockerfile"),
+    (r"apptainer run .* armed-bench\.sif (.*)", r"snakemake --directory mine \1 -n"),
     (r"conda env create -f (\S+)", r"test -f \1"),
     (r"conda activate (\S+)", r"grep -x 'name: \1' environment.yml"),
     (r"source \.venv/bin/activate", r"source .venv/bin/activate"),

@@ -14,6 +14,7 @@ STUDIES = configuration.selected_studies(config)
 STAND_INS = range(max((len(configuration.datasets(config, study)) for study in STUDIES), default=0))
 RECOVERY = configuration.recovery_settings(config)
 MIRROR = retrieval.mirror_folder(config["data_mirror"])
+TRAINING_ENVIRONMENT = "../envs/armed-gpu.yaml" if config["device"] == "cuda" else "../envs/armed.yaml"
 TABLES = ["metrics", "cluster_metrics", "thresholds", "importance", "random_effects"]
 
 

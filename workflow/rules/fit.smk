@@ -9,7 +9,7 @@ rule fit:
     benchmark:
         "results/timings/fit/{study}/{model}.tsv"
     conda:
-        "../envs/armed.yaml"
+        TRAINING_ENVIRONMENT
     threads: torch_threads
     resources:
         mem_mb=lambda wildcards: configuration.fit_memory_mb(config, wildcards.study),

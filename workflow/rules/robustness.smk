@@ -33,7 +33,7 @@ if SWEPT:
         benchmark:
             "results/timings/sweep/{model}.tsv"
         conda:
-            "../envs/armed.yaml"
+            TRAINING_ENVIRONMENT
         threads: 1
         resources:
             mem_mb=3000,

@@ -35,7 +35,7 @@ if RECOVERY:
         benchmark:
             "results/timings/recovery.tsv"
         conda:
-            "../envs/armed.yaml"
+            TRAINING_ENVIRONMENT
         threads: 1
         resources:
             mem_mb=3000,
