@@ -41,13 +41,13 @@ def test_conda_pins_are_the_constraints(path):
 
 
 def test_conda_environments_have_all_that_is_required():
-    assert required("workflow", "dev", "docs") <= set(conda("environment.yml"))
+    assert required("workflow", "slurm", "dev", "docs") <= set(conda("environment.yml"))
     assert required() <= set(conda("workflow/envs/armed.yaml"))
 
 
 def test_the_tests_run_on_the_constraints():
     pinned = constraints()
-    names = required("workflow", "dev", "docs")
+    names = required("workflow", "slurm", "dev", "docs")
     assert {name: version(name).split("+")[0] for name in names} == {name: pinned[name] for name in names}
 
 

@@ -16,7 +16,7 @@ there() { [[ -n "$(tr -d '\0' <"/proc/$1/cmdline" 2>/dev/null)" ]]; }
 
 end_jobs() {
     local tries=100
-    timeout 10 scancel --state=PENDING --state=RUNNING --state=SUSPENDED --user="$(id -un)"
+    timeout 10 scancel --user="$(id -un)"
     while ((tries-- > 0)) && [[ -n "$(timeout 10 squeue --noheader --states=PENDING,RUNNING,COMPLETING)" ]]; do
         sleep 0.2
     done
