@@ -65,7 +65,7 @@ setup: .venv/.installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,dev,browser,docs]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[workflow,slurm,dev,browser,docs]"
 	touch $@
 
 clean:  ## results only; the environment stays

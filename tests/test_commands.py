@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from test_docs import DOCUMENTS, ROOT, blocks, name
 
 pytestmark = pytest.mark.slow
@@ -39,7 +38,8 @@ FORMS = (
     (r"conda activate (\S+)", r"grep -x 'name: \1' environment.yml"),
     (r"source \.venv/bin/activate", r"source .venv/bin/activate"),
     (r"mkdir .*", r"\g<0>"),
-    (r"cp \S+ \S+", r"\g<0>"),
+    (r"cp (-r )?\S+ \S+", r"\g<0>"),
+    (r"(scancel) (--name) \S+", r"""grep -q '"\1", "\2"' benchmarks/reliability/slurm.py"""),  # there it is run
 )
 
 
@@ -89,15 +89,10 @@ def project(tmp_path):
 
 
 def prepare(document: Path, folder: Path) -> None:
-    """The files that a reader of the document has written: overlays, profiles, tables."""
+    """The files that a reader of the document has written: overlays, tables."""
     for block in blocks(document, "yaml"):
         named = re.match(r"# (\w+\.yaml)$", block.text, re.MULTILINE)
         (folder / (named[1] if named else "mine.yaml")).write_text(block.text, encoding="utf-8")
-    profiles = [b.text for b in blocks(document, "") if b.text.startswith("executor:")]
-    for text in profiles:  # the executor's plugin may not be there
-        (folder / "my_site").mkdir()
-        kept = {key: value for key, value in yaml.safe_load(text).items() if key != "executor"}
-        (folder / "my_site" / "config.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
     if not (folder / "mine.yaml").exists():
         (folder / "mine.yaml").write_text("run: {studies: [spirals_radius]}\n", encoding="utf-8")
     header = next(

@@ -79,7 +79,7 @@ def test_the_variant_for_a_gpu_differs_in_torch_alone(cpu, gpu):
 
 
 def test_conda_environments_have_all_that_is_required():
-    assert required("workflow", "dev", "docs") <= set(pins(PROJECT))
+    assert required("workflow", "slurm", "dev", "docs") <= set(pins(PROJECT))
     assert required() <= set(pins(JOBS))
 
 
@@ -91,7 +91,7 @@ def test_the_environment_of_jobs_names_what_they_import_and_no_more():
 
 def test_the_tests_run_on_the_constraints():
     pinned = constraints()
-    names = required("workflow", "dev", "docs")
+    names = required("workflow", "slurm", "dev", "docs")
     assert {name: version(name).split("+")[0] for name in names} == {name: pinned[name] for name in names}
 
 

@@ -14,8 +14,8 @@ rule archive:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         config=config,
         code=code("armed.archive.make"),

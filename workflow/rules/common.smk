@@ -54,10 +54,6 @@ def raw(wildcards):
     return f"results/raw/{kind}.json" if kind else []
 
 
-def torch_threads(wildcards):
-    return config["studies"][wildcards.study]["torch_threads"]
-
-
 def can_be_run():
     """The selected studies, less those whose open data could not be had."""
     return [study for study in STUDIES if registry.study(study).source != "open" or is_there(registry.study(study).raw)]

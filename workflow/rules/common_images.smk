@@ -31,8 +31,15 @@ def slice_folders(wildcards):
 
 
 def slicing_processes(wildcards):
-    """Registration, and stand-ins that need it, take long; without it there is work for one process."""
-    return 1 if slice_settings(wildcards)["registration"] == "none" else workflow.cores or 1
+    """Registration, and stand-ins that need it, take long; without it there is work for one process.
+
+    A number, and not all cores: on a cluster there is no such thing. Snakemake takes fewer where a run has fewer.
+    """
+    return 1 if slice_settings(wildcards)["registration"] == "none" else 8
+
+
+def slicing_memory(wildcards):
+    return 2000 + 1000 * slicing_processes(wildcards)
 
 
 def movie_settings(wildcards):

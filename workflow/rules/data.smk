@@ -11,8 +11,8 @@ if STAND_INS:
             "../envs/armed.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=10,
+            mem_mb=growing(2000),
+            runtime=growing(10),
         params:
             datasets=list(STAND_INS),
             code=code("armed.data.adni_visits"),
@@ -33,8 +33,8 @@ checkpoint retrieve:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         mirror=str(MIRROR) if MIRROR else None,
         files=lambda wildcards: [file.sha256 for file in retrieval.files_of(wildcards.name)],
@@ -58,8 +58,8 @@ rule prepare:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         settings=data_settings,
         code=data_code,
@@ -84,8 +84,8 @@ rule check_data:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         source=source,
         code=code("armed.data_checks"),
@@ -109,8 +109,8 @@ rule split:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         settings=split_settings,
         code=code("armed.jobs.data"),

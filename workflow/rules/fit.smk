@@ -12,8 +12,8 @@ rule fit:
         TRAINING_ENVIRONMENT
     threads: torch_threads
     resources:
-        mem_mb=lambda wildcards: configuration.fit_memory_mb(config, wildcards.study),
-        runtime=60,
+        mem_mb=growing(fit_memory),
+        runtime=growing(60),
         gpu=int(config["device"] == "cuda"),
     params:
         settings=model_settings,
@@ -65,8 +65,8 @@ rule predict:
         "../envs/armed.yaml"
     threads: torch_threads
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         settings=model_settings,
         method=method,

@@ -12,8 +12,8 @@ rule stand_in_volumes:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=lambda wildcards: config["studies"][wildcards.study]["data"]["stand_in"],
         code=code("armed.data.brain_standin"),
@@ -42,8 +42,8 @@ rule slices:
         "../envs/armed.yaml"
     threads: slicing_processes
     resources:
-        mem_mb=3000,
-        runtime=600,
+        mem_mb=growing(slicing_memory),
+        runtime=growing(600),
     params:
         settings=slice_settings,
         checkpoints="results/checkpoints/slices/{study}",
@@ -74,8 +74,8 @@ rule saliency:
         "../envs/armed.yaml"
     threads: torch_threads
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         settings=model_settings,
         source=source,

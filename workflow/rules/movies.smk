@@ -12,8 +12,8 @@ rule stand_in_movies:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=movie_settings,
         code=code("armed.data.cell_standin"),
@@ -41,8 +41,8 @@ rule frames:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=growing(3000),
+        runtime=growing(120),
     params:
         settings=frame_settings,
         code=code("armed.jobs.frames"),
@@ -73,8 +73,8 @@ rule latents:
         "../envs/armed.yaml"
     threads: torch_threads
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=model_settings,
         method=method,
@@ -104,8 +104,8 @@ rule auroc_intervals:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         settings=model_settings,
         source=source,

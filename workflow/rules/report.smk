@@ -18,8 +18,8 @@ rule figures:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         config=config,
         code=code("armed.plotting.draw"),
@@ -66,8 +66,8 @@ rule report:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         config=config,
         code=code("armed.report"),

@@ -12,8 +12,8 @@ rule ranks:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         config=config,
         code=code("armed.jobs.robustness"),
@@ -36,8 +36,8 @@ if SWEPT:
             TRAINING_ENVIRONMENT
         threads: 1
         resources:
-            mem_mb=3000,
-            runtime=60,
+            mem_mb=growing(3000),
+            runtime=growing(60),
             gpu=int(config["device"] == "cuda"),
         params:
             settings=lambda wildcards: configuration.sweep_settings(config, wildcards.model),
@@ -63,8 +63,8 @@ if SWEPT or RECOVERY:
             "../envs/armed.yaml"
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(10),
         params:
             code=code("armed.jobs.collect"),
         message:
@@ -87,8 +87,8 @@ rule robustness:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         config=config,
         code=code("armed.plotting.draw_robustness"),

@@ -12,8 +12,8 @@ rule collect:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("armed.jobs.collect"),
     message:
@@ -35,8 +35,8 @@ rule tuning:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("armed.jobs.tuning"),
     message:
@@ -71,8 +71,8 @@ rule summarise:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         config=config,
         code=code("armed.jobs.collect"),

@@ -14,8 +14,8 @@ rule univariate:
         "../envs/armed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         source=source,
         code=code("armed.jobs.recovery", "baselines.mixed_logit"),
@@ -38,8 +38,8 @@ if RECOVERY:
             TRAINING_ENVIRONMENT
         threads: 1
         resources:
-            mem_mb=3000,
-            runtime=30,
+            mem_mb=growing(3000),
+            runtime=growing(30),
             gpu=int(config["device"] == "cuda"),
         params:
             settings=RECOVERY,
