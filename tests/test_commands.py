@@ -30,6 +30,7 @@ FORMS = (
         r"\.venv/bin/python -m (benchmarks[.a-z]*)( .*)?",
         r"! .venv/bin/python -m \1\2 --none 2> told && grep -q 'unrecognized arguments: --none$' told",
     ),
+    (r"\.venv/bin/python -m armed\.reproduce .*", r".venv/bin/python -m armed.reproduce --help | grep -q RUN"),
     (r"conda env create -f (\S+)", r"test -f \1"),
     (r"conda activate (\S+)", r"grep -x 'name: \1' environment.yml"),
     (r"source \.venv/bin/activate", r"source .venv/bin/activate"),

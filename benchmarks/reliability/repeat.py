@@ -29,7 +29,7 @@ SMALL = """# A study on stand-ins: a tree ensemble, a mixed model, networks with
 run: {studies: [mci_conversion], models: [gradient_boosting, mixed_logit, armed]}
 recovery: null
 statistics: {bootstrap: 200}
-sweeps: {lambda_g: [], lambda_K: [], lambda_F: [], prior_scale: [], n_clusters: [], n_per_cluster: [], ratio_sd: []}
+sweeps: null
 studies:
   mci_conversion:
     seeds: 2
@@ -65,8 +65,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CHANGES = {
     "nothing": Change(),
     "--cores 1": Change(cores=1),
-    "--cores 4": Change(cores=4),
-    "threads of other libraries: 4": Change(environment=dict.fromkeys(THREADS, "4")),
+    "--cores 4, threads of other libraries: 4": Change(cores=4, environment=dict.fromkeys(THREADS, "4")),
     "threads of other libraries: not set": Change(environment=dict.fromkeys(THREADS)),
     "hash seed, time zone, locale, folder": Change(environment=OF_A_USER, folder="in another place"),
 }
