@@ -14,8 +14,10 @@ EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work i
 
 # The file that `make verify` checks: `make verify ARCHIVE=path`.
 ARCHIVE ?= results/armed-bench-archive.zip
+# The run that `make reproduce` repeats: results/runs/STUDY/MODEL, or STUDY/MODEL.
+RUN ?=
 
-.PHONY: results report smoke paper archive verify benchmark benchmark-images docs test lint setup clean
+.PHONY: results report smoke paper archive verify reproduce benchmark benchmark-images docs test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
 	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
@@ -39,6 +41,9 @@ archive: setup  ## one file for deposit, without restricted data: results/armed-
 
 verify: setup  ## computes the tables of an archive again from what is in it: make verify ARCHIVE=path
 	$(BIN)/python -m armed.verify "$(ARCHIVE)"
+
+reproduce: setup  ## repeats one stored run and compares: make reproduce RUN=results/runs/STUDY/MODEL
+	@$(BIN)/python -m armed.reproduce "$(RUN)"
 
 benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv and figures; the machine should be idle
 	$(BIN)/python -m benchmarks --output results

@@ -26,6 +26,10 @@ class ArchiveError(ArmedError, ValueError):
     """An archive for deposit is damaged, was changed, is not safe to unpack, or is none."""
 
 
+class RunError(ArmedError, ValueError):
+    """There is no such stored run, or it cannot be repeated."""
+
+
 class LayerNotFoundError(ArmedError, ValueError):
     """A layer name does not exist in the wrapped network."""
 

@@ -63,6 +63,8 @@ def facts(results_dir: Path) -> pd.DataFrame:
     lines = [
         ("Date of the fits", " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),
         ("Commit", _values(record.get("git_commit") for record in told)),
+        ("Files changed since that commit", ", ".join(sorted({f for r in told for f in r.get("changed_files", ())}))),
+        ("Processor", _values(record.get("processor") for record in told)),
         ("Platform", _values(record.get("platform") for record in told)),
         ("CPU cores", _values(record.get("cpu_count") for record in told)),
         ("Device", _values(record.get("device") for record in told)),

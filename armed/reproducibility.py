@@ -39,6 +39,18 @@ REPORTED_PACKAGES = (
     "matplotlib",
     "snakemake",
 )
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MKL_CBWR",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "NPY_DISABLE_CPU_FEATURES",
+)
+"""Of the environment, by which libraries choose threads and instructions, and so how they round."""
 
 
 def derive_seed(purpose: str, study: str, seed: int, fold: int = 0) -> int:
@@ -122,35 +134,76 @@ def modules_used(module: str, *, root: Path = ROOT) -> list[str]:
     return sorted(found)
 
 
+def source_digests(targets: Collection[str]) -> list[str]:
+    """Digest of each of the sources that a job uses: Snakemake does not see edits in imported packages.
+
+    Without the registry and its entries, so that a new one reruns nothing: a job has what it takes from it as parameters.
+    """
+    return [source_digest(target, apart=["armed.entries", "armed.registry"]) for target in targets]
+
+
+def sources_of_fit(method: str, tuned: bool = False) -> list[str]:
+    """Name what the fit of a method uses, which its record has digests of; `tuned` where hyperparameters are chosen."""
+    return ["armed.jobs.fit", method, *["armed.tuning"] * tuned]
+
+
 def environment() -> dict:
     """Return what a run ran on.
 
     Returns
     -------
     dict
-        ``python``, ``platform``, ``cpu_count``, ``packages`` (name -> version; None where not installed) and
-        ``git_commit`` (None outside a git checkout).
+        ``python``, ``platform``, ``processor``, ``instructions`` (digest of its instruction sets), ``cpu_count``, ``variables``
+        (`VARIABLES` that are set), ``packages`` (name -> version; None where not installed), ``git_commit`` (None outside a git
+        checkout) and ``changed_files`` (tracked files that differ from the commit).
     """
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
+        **processor(),
         "cpu_count": os.cpu_count(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "packages": {name: _version(name) for name in REPORTED_PACKAGES},
         "git_commit": git_commit(),
+        "changed_files": changed_files(),
+    }
+
+
+def processor(described: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Return the processor's name, and a digest of its instruction sets, by which libraries choose how they add up."""
+    try:
+        lines = [line.partition(":") for line in described.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        lines = []
+    told = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    flags = told.get("flags", told.get("Features", platform.machine()))
+    return {
+        "processor": told.get("model name") or platform.processor() or platform.machine(),
+        "instructions": hashlib.sha256(flags.encode()).hexdigest()[:16],
     }
 
 
 def git_commit(root: Path = ROOT) -> str | None:
     """Return the commit checked out in a folder, or None where there is none or no git."""
+    return (_git(root, "rev-parse", "--verify", "--quiet", "HEAD") or "").strip() or None
+
+
+def changed_files(root: Path = ROOT) -> list[str]:
+    """Return the tracked files of a folder that differ from the commit checked out; none outside a git checkout."""
+    told = _git(root, "status", "--porcelain", "--untracked-files=no") or ""
+    return [line[3:] for line in told.splitlines()]
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says of a checkout; None where there is none, or no git."""
     if not (root / ".git").exists():  # else git would answer for a repository further up
         return None
-    command = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD"]
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        logger.debug("no git commit: %s", error)
+        logger.debug("git does not tell: %s", error)
         return None
-    return done.stdout.strip() or None
 
 
 def _version(package: str) -> str | None:

@@ -25,6 +25,8 @@ from armed.files import atomic
 log = logging.getLogger(__name__)
 
 OURS = ("armed", "baselines", "torch")
+USED: set[str] = set()
+"""Names of the compiled steps that this process has loaded, for the record of a run."""
 
 
 def folder() -> Path:
@@ -86,6 +88,7 @@ def _load(path: Path) -> Callable | None:
         log.warning("%s cannot be loaded (%s); it is compiled anew.", path, str(error).strip().splitlines()[0])
         path.unlink(missing_ok=True)
         return None
+    USED.add(path.stem)
     return lambda *tensors: loader.run(list(tensors))
 
 

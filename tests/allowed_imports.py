@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
+    "same": set(),
+    "tolerance": set(),
     "retrieval": {"errors", "files", "reproducibility"},
     "results": {"errors", "files", "registry", "labels", "reproducibility", "schemas"},
     "cells": {"errors"},
@@ -100,7 +102,13 @@ MAY_IMPORT = {
     "verify": {"archive", "errors", "files"},
     "data_warnings": {"errors", "data"},
     "data_checks": {"errors", "files", "labels", "data", "data_warnings", "pages", "tables"},
-    "jobs": FITTING | SHOWING | JUDGING | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"},
+    "jobs": FITTING
+    | SHOWING
+    | JUDGING
+    | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"}
+    | {"same"},
+    "repetition": RECORDS | {"archive", "jobs", "own_studies", "repetition", "same", "tolerance"},
+    "reproduce": {"errors", "files", "repetition", "tolerance"},
     "": set(),  # armed/__init__.py imports lazily, by name
 }
 FOR_BASELINES = FITTING | {"methods"}

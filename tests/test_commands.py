@@ -34,6 +34,7 @@ FORMS = (
     (r"docker build -t armed-bench \.", r"test -f Dockerfile"),
     (r"apptainer build armed-bench\.sif docker-daemon:armed-bench:latest", r"test -f Dockerfile"),
     (r"apptainer run .* armed-bench\.sif (.*)", r"snakemake --directory mine \1 -n"),
+    (r"\.venv/bin/python -m armed\.reproduce .*", r".venv/bin/python -m armed.reproduce --help | grep -q RUN"),
     (r"conda env create -f (\S+)", r"test -f \1"),
     (r"conda activate (\S+)", r"grep -x 'name: \1' environment.yml"),
     (r"source \.venv/bin/activate", r"source .venv/bin/activate"),

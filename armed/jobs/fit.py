@@ -20,7 +20,7 @@ from armed.data.preparation import Preparation
 from armed.data.study import StudyData
 from armed.files import atomic
 from armed.jobs.data import as_trained, read_splits
-from armed.reproducibility import environment
+from armed.jobs.record import Inputs, record_of_run
 
 log = logging.getLogger(__name__)
 # Named, not imported: fits that do not use these neither load them nor run again when they change.
@@ -101,7 +101,7 @@ def fit(
         (variant, method, {**common, **settings["variants"].get(variant.settings, main)})
         for variant in variants(settings, study_data)
     ]
-    _fit_all(jobs, settings, code, study_data, splits, folder, checkpoints)
+    _fit_all(jobs, settings, code, study_data, Inputs(data, splits), folder, checkpoints)
 
 
 def fit_cluster_inference(
@@ -122,7 +122,7 @@ def fit_cluster_inference(
     study_data = StudyData.load(data)
     method = registry.load(CLUSTER_INFERENCE)
     jobs = [(Variant(name, name, "main", name, 0), method, common) for name in study_data.parts]
-    _fit_all(jobs, settings, code, study_data, splits, folder, checkpoints)
+    _fit_all(jobs, settings, code, study_data, Inputs(data, splits), folder, checkpoints)
 
 
 def variants(settings: Mapping, data: StudyData) -> Iterator[Variant]:
@@ -140,8 +140,9 @@ def variants(settings: Mapping, data: StudyData) -> Iterator[Variant]:
 
 
 def _fit_all(
-    jobs: list, settings: Mapping, code: str, data: StudyData, splits: Path, folder: Path, checkpoints: Path
+    jobs: list, settings: Mapping, code: str, data: StudyData, inputs: Inputs, folder: Path, checkpoints: Path
 ) -> None:
+    splits = inputs.splits
     set_torch_threads(settings.get("torch_threads"))
     started, timings, tunings = time.time(), {}, []
     elsewhere = _steps_elsewhere([variant for variant, _, _ in jobs], settings, data, splits, jobs[0][2])
@@ -157,18 +158,10 @@ def _fit_all(
             log.info("Fitted %d models in %.1f s.", len(fitted.replicas_), timings[variant.folder])
         if tunings:
             pd.concat(tunings).to_csv(temporary / "tuning.tsv", sep="\t", index=False)
-        arguments = jobs[0][2]
-        record = {
-            "settings": settings,
-            "source_digest": code,
-            "device": arguments.get("device", "cpu"),
-            "engine": arguments.get("engine"),
-            "environment": environment(),
-            "seconds": timings,
-            "wall_seconds": round(time.time() - started, 2),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (temporary / "run.json").write_text(json.dumps(record, indent=1))
+        told = record_of_run(settings, code, jobs[0][2], inputs, temporary)
+        told |= {"seconds": timings, "wall_seconds": round(time.time() - started, 2)}
+        told["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        (temporary / "run.json").write_text(json.dumps(told, indent=1))
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 

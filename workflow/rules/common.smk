@@ -25,11 +25,8 @@ wildcard_constraints:
 
 
 def code(*paths):
-    """Digest of the sources that a job uses: Snakemake does not see edits in imported packages.
-
-    Without the registry and its entries, so that a new one reruns nothing: what a job takes from it is among the job's parameters.
-    """
-    return [reproducibility.source_digest(path, apart=["armed.entries", "armed.registry"]) for path in paths]
+    """Digest of the sources that a job uses, among its parameters."""
+    return reproducibility.source_digests(paths)
 
 
 def data_settings(wildcards):
@@ -103,7 +100,7 @@ def source(wildcards):
 
 def fit_code(wildcards):
     tuned = wildcards.model in configuration.tuned_models(config, wildcards.study)
-    return code("armed.jobs.fit", registry.model(wildcards.model).method, *["armed.tuning"] * tuned)
+    return code(*reproducibility.sources_of_fit(registry.model(wildcards.model).method, tuned))
 
 
 def predict_code(wildcards):

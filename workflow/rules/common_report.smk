@@ -1,5 +1,6 @@
 # What the report is made from, and what `snakemake --report` shows.
 import re
+from types import SimpleNamespace
 
 from armed import labels
 from armed.plotting import catalogue
@@ -13,6 +14,12 @@ def of_study(wildcards):
     """Category of a file in Snakemake's report."""
     study = wildcards.get("study")
     return labels.study(study) if study in STUDIES else "All studies"
+
+
+def raw_files(wildcards):
+    """What each study is made from, whose digests are recorded."""
+    found = {study: raw(SimpleNamespace(study=study)) for study in can_be_run()}
+    return {study: [paths] if isinstance(paths, str) else list(paths) for study, paths in found.items()}
 
 
 def captions(wildcards):

@@ -36,7 +36,7 @@ use rule fit as infer_clusters with:
     params:
         settings=inference_settings,
         method="armed.cluster_inference:ClusterInference",
-        code=code("armed.jobs.fit", "armed.cluster_inference"),
+        code=code(*reproducibility.sources_of_fit("armed.cluster_inference")),
         checkpoints="results/checkpoints/{study}/cluster_inference",
     message:
         "Fitting the Z-predictor of {wildcards.study}."

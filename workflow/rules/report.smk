@@ -50,6 +50,7 @@ rule report:
             category="All studies",
             labels={"page": "report for readers"},
         ),
+        environment="results/environment.json",
         tables=report(
             directory("results/tables"),
             patterns=[f"{{study,{name}}}_{{table}}.html" for name in [*STUDIES, "claims", "robustness", "author"]],
@@ -70,8 +71,9 @@ rule report:
         runtime=growing(10),
     params:
         config=config,
-        code=code("armed.report"),
+        code=code("armed.report", "armed.jobs.environment"),
         sources=SOURCES,
+        raw=raw_files,
     message:
         "Writing the tables and the report."
     script:

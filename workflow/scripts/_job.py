@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+    os.environ[name] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
