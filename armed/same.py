@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 IDENTICAL, DIFFERENT, MISSING = "identical", "different", "missing"
-OF_THE_MACHINE = ("logs", "timings", "checkpoints", "reliability")
+OF_THE_MACHINE = ("logs", "timings", "checkpoints", "checksums", "reliability")
 """Folders of results whose files tell of time and machine."""
 OF_TIME = ("seconds", "wall_seconds", "finished", "environment", "torch", "compiled_steps")
 """Entries of a record that are not of its numbers."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,20 +63,20 @@ def write(folder: Path, page: Path = PAGE) -> list[str]:
     if not found:
         raise DataError(f"{folder} has no measurements; make them by `python -m benchmarks.reliability`.")
     text = page.read_text(encoding="utf-8")
-    lacking = [name for name in found if not _place(name).search(text)]
+    lacking = [name for name in found if not re.search(rf"<!-- {name}:begin -->[^#]*<!-- {name}:end -->", text)]
     if lacking:
-        raise DataError(f"{page} has no place for {', '.join(lacking)}: lines <!-- NAME:begin --> and <!-- NAME:end -->.")
+        raise DataError(
+            f"{page} has no place for {', '.join(lacking)}: lines <!-- NAME:begin --> and <!-- NAME:end -->."
+        )
     for name, table in found.items():
         tell, draw = SECTIONS[name]
-        text = _place(name).sub(lambda place, told=tell(table): f"{place[1]}\n{told.strip()}\n{place[2]}", text)
+        before, after = (text.index(f"<!-- {name}:{edge} -->") for edge in ("begin", "end"))
+        text = f"{text[:before]}<!-- {name}:begin -->\n{tell(table).strip()}\n{text[after:]}"
         if draw:
-            style.save(draw(table), page.with_name(f"reliability_{name}"), kinds=("png",))
+            _, png = style.save(draw(table), folder / "figures" / name)
+            shutil.copy(png, page.with_name(f"reliability_{name}.png"))
     page.write_text(text, encoding="utf-8")
     return list(found)
-
-
-def _place(name: str) -> re.Pattern:
-    return re.compile(rf"(<!-- {name}:begin -->)\n.*?(<!-- {name}:end -->)", re.DOTALL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

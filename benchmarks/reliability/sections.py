@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import pandas as pd
 
 
-
 def kills(table: pd.DataFrame) -> str:
     """Kills by signal and by what was killed."""
     same = int(table["identical"].sum())
@@ -31,7 +30,9 @@ def _ended(table: pd.DataFrame) -> str:
     wrong = table.loc[~table["identical"], "fault"].tolist()
     if not wrong:
         return "When the fault was gone, every run ended with the results of an undisturbed one, byte for byte."
-    return f"When the fault was gone, runs did not end with the results of an undisturbed one after: {', '.join(wrong)}."
+    return (
+        f"When the fault was gone, runs did not end with the results of an undisturbed one after: {', '.join(wrong)}."
+    )
 
 
 def hostile(table: pd.DataFrame) -> str:
@@ -53,7 +54,12 @@ def planning(table: pd.DataFrame) -> str:
 
 def repeat(table: pd.DataFrame) -> str:
     """What was changed, and how many files differ."""
-    heads = {"changed": "Changed", "files": "Files compared", "identical": "The same, byte for byte", "differing": "Others"}
+    heads = {
+        "changed": "Changed",
+        "files": "Files compared",
+        "identical": "The same, byte for byte",
+        "differing": "Others",
+    }
     heads |= {"largest": "Largest difference"}
     return markdown(table, heads)
 

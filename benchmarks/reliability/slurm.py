@@ -194,7 +194,7 @@ def prepared(reference: Path, folder: Path) -> Path:
 
 def left_over(folder: Path) -> list[str]:
     """Files that are not of jobs that have succeeded, nor logs or checkpoints."""
-    kept = ("data", "splits", "logs", "checkpoints", "timings")
+    kept = ("data", "splits", "logs", "checkpoints", "checksums", "timings", ".lock")
     files = [p.relative_to(folder / "results") for p in (folder / "results").rglob("*") if p.is_file()]
     return sorted(str(p) for p in files if p.parts[0] not in kept)
 
@@ -208,9 +208,7 @@ def killed(slurm: Slurm, folder: Path, reference: Future) -> Outcome:
     first.process.wait()
     orphans = slurm.cancel(first.run)
     left = left_over(folder)
-    unlock = [*_snakemake(folder), "--unlock", "--cores", "1"]
-    subprocess.run(unlock, cwd=ROOT, env=slurm.environment, capture_output=True, timeout=PATIENCE, check=True)
-    second = Controller(slurm, folder, "--rerun-incomplete")
+    second = Controller(slurm, folder)
     code = second.wait()
     reference.result()
     tables = [place / "results" / "metrics.tsv" for place in (folder, folder.parent / "reference")]
