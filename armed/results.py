@@ -116,8 +116,9 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
         The file is damaged, or does not fit the schema. Names of studies and models are not checked here: the reader cannot
         know which ones the writing run's config declared.
     """
+    schema = table(table_name)
     try:
-        frame = _parsed(table_name, path)
+        frame = _parsed(table_name, schema, path)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # of pyarrow and pandas, and of bytes that are no text
@@ -125,11 +126,10 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
     return _checked(table_name, frame, {}, str(path))
 
 
-def _parsed(table_name: str, path: str | Path) -> pd.DataFrame:
+def _parsed(table_name: str, schema: Schema, path: str | Path) -> pd.DataFrame:
     """The file as a table, before it is held against its schema."""
     if table_name in PARQUET:
         return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
-    schema = table(table_name)
     undefined = {c: ["NaN", "nan", ""] for c, kind in schema.columns.items() if kind == REAL}
     text = {c: "str" for c, kind in schema.columns.items() if kind == TEXT}
     return pd.read_csv(
