@@ -16,8 +16,9 @@ from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.loop import EarlyStopping
 from armed.losses import Objective
+from armed.pool import Pool
 from armed.programs import Program
-from armed.stack import Pool, Stack
+from armed.stack import Stack
 from armed.training import Training, fit_stack
 
 STOPPING = Training(epochs=20, batch_size=8, learning_rate=0.02, patience=3)

@@ -1,4 +1,5 @@
 # What the rules share: the package, the checked configuration, and the parameters that decide what runs again.
+import functools
 import sys
 from pathlib import Path
 
@@ -28,7 +29,13 @@ def code(*paths):
 
     Without the registry and its entries, so that a new one reruns nothing: what a job takes from it is among the job's parameters.
     """
-    return [reproducibility.source_digest(path, apart=["armed.entries", "armed.registry"]) for path in paths]
+    return [digest(path) for path in paths]
+
+
+@functools.cache
+def digest(path):
+    """Digest of what one module uses: once for each, not for each of thousands of jobs."""
+    return reproducibility.source_digest(path, apart=["armed.entries", "armed.registry"])
 
 
 def data_settings(wildcards):
