@@ -69,7 +69,7 @@ class ClusterInference(StackMethod):
         used = np.flatnonzero(data.codes(levels) >= 0)
         position = np.full(len(data), -1)
         position[used] = np.arange(len(used))
-        kept = data.take(used)
+        kept = data if len(used) == len(data) else data.take(used)
         task = ClusteredData(
             kept.X, kept.codes(levels), np.full(len(kept), ""), feature_names=kept.feature_names, dataset=kept.dataset
         )

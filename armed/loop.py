@@ -202,7 +202,8 @@ def _fingerprint(state: State, program: Program, training, folds: list[Fold]) ->
     arrays += [t[torch.from_numpy(used)].cpu().numpy() for t in (state.pool.X, state.pool.y, state.pool.codes)]
     arrays += [t.cpu().numpy() for tensors in (state.hyper, state.stack.state_views()) for t in tensors.values()]
     for array in arrays:
-        digest.update(f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes())
+        digest.update(f"{array.shape} {array.dtype} ".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 

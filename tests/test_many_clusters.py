@@ -69,7 +69,7 @@ def test_no_tensor_is_as_large_as_a_dense_z(fitted, monkeypatch):
         again.predict(data())
         assert len(again.random_effects_) == Q * (P + 1)
     # Samples x features (the data) are the largest; the adversary's logits are of a batch.
-    assert BATCH * Q <= largest.entries <= N * P < N * Q / 4
+    assert BATCH * Q <= largest.entries <= 1.02 * N * P < N * Q / 4  # rows are filled up to whole blocks
 
 
 def test_the_adversary_is_read_some_rows_at_a_time(fitted, monkeypatch):
