@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import softmax
 
@@ -67,7 +69,7 @@ class ClusterInference(StackMethod):
         used = np.flatnonzero(data.codes(levels) >= 0)
         position = np.full(len(data), -1)
         position[used] = np.arange(len(used))
-        kept = data.take(used)
+        kept = data if len(used) == len(data) else data.take(used)
         task = ClusteredData(
             kept.X, kept.codes(levels), np.full(len(kept), ""), feature_names=kept.feature_names, dataset=kept.dataset
         )
@@ -98,19 +100,31 @@ class ClusterInference(StackMethod):
         DataError
             If it was not trained on one of `levels`.
         """
+        return self._inferred(data, rows, levels, lambda Z: Z)
+
+    def guesses(self, data: ClusteredData, rows: Rows, levels: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+        """The likeliest cluster (n,) of samples, as positions in `levels`; arguments as for `infer`."""
+        return self._inferred(data, rows, levels, lambda Z: Z.argmax(1))
+
+    def _inferred(self, data: ClusteredData, rows: Rows, levels: np.ndarray, of_z: Callable) -> dict:
+        """What is wanted of the Z of samples, or of some of them."""
         self._check_fitted()
         self._check_features(data)
         keys, index = self._select(rows)
-        X = as_pool(data.X, self.stack_.device)
-        ids = [np.asarray(rows[k]) for k in keys]
-        outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index)
         unknown = sorted(set(levels) - set(self.levels_))
         if unknown:
             raise DataError(
                 f"The Z-predictor was not trained on these clusters of the method: {', '.join(unknown[:5])}."
             )
         order = np.searchsorted(self.levels_, levels)
-        return {key: softmax(out["mixed"], axis=1)[:, order] for key, out in zip(keys, outputs, strict=True)}
+
+        def wanted(out: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+            return {"wanted": of_z(softmax(out["mixed"], axis=1)[:, order])}
+
+        X = as_pool(data.X, self.stack_.device)
+        ids = [np.asarray(rows[k]) for k in keys]
+        outputs = self.stack_.evaluate(predictions, X, ids, [np.full(len(r), -1) for r in ids], index, wanted)
+        return {key: out["wanted"] for key, out in zip(keys, outputs, strict=True)}
 
     def _hold_out(self, fold: Fold, data: ClusteredData, position: np.ndarray) -> tuple[Fold, np.ndarray, np.ndarray]:
         """Positions in the task's data of the rows to train on and of those held out, by subject."""

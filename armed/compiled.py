@@ -122,7 +122,7 @@ class _OneReplica(Stack):
         self.main = _OneParameters(main, stack.main.shapes)
         self.adversary = None if adversary is None else _OneParameters(adversary, stack.adversary.shapes)
         self.buffers = buffers
-        self.convolutional = False
+        self.convolutional = self.alone = False
         self._tied, self._l1 = stack._tied, stack._l1
 
     def vmap(self, function: Callable, *args: object) -> object:
@@ -227,7 +227,7 @@ def _said(value: object) -> str | None:
 def _traced_and_compiled(state: State, program: Program, draws: Draws, structure: str | None) -> Callable:
     width = draws.ids[0].shape[1]
     work, hyper = (tree_map(lambda t: t[..., 0].clone(), t) for t in (_working_state(state), _hyper(state)))
-    drawn = (torch.from_numpy(a[0]).to(state.stack.device) for a in (draws.noise[0], draws.keep[0]))
+    drawn = (torch.from_numpy(next(iter(a))).to(state.stack.device) for a in (draws.noise[0], draws.keep[0]))
     samples, size = _sample_matrix(state)[:, :width], hyper["learning_rate"].clone()
     leaves, form = tree_flatten((work, hyper, size, samples, *drawn, torch.ones_like(work["alive"])))
     with warnings.catch_warnings():

@@ -252,10 +252,11 @@ def data_settings(config: Mapping, study: str) -> dict:
 
 
 def fit_memory_mb(config: Mapping, study: str) -> int:
-    """Memory that a fit reserves, in MB: 2000, and more for large images.
+    """Memory that a fit reserves, in MB: 2000, and more for large images or a large table of the user's own.
 
-    About 8 copies of what the convolutions of a batch put out, of an autoencoder twice as much; measured were 5 to 7
-    (benchmarks/README.md).
+    Of images about 8 copies of what the convolutions of a batch put out, of an autoencoder twice as much; measured were 5 to 7
+    (benchmarks/README.md). Of a table 3 times its file: its numbers take 12 bytes each, and features prepared for the folds
+    are copies.
     """
     block = config["studies"][study]
     network, size = block["network"], block["data"].get("image_size", 0)
@@ -265,7 +266,9 @@ def fit_memory_mb(config: Mapping, study: str) -> int:
         size = size // 2 if halves and size > 3 else size
         floats += n_filters * size**2
     floats *= block["training"]["batch_size"] * (2 if "latent" in network else 1)
-    return max(2000, round(1500 + 8 * 4 * floats / 1e6))
+    path = Path(block["data"]["path"]) if study not in registry.BUILT_IN and not filters else None
+    table = path.stat().st_size if path is not None and path.is_file() else 0
+    return max(2000, round(1500 + (8 * 4 * floats + 3 * table) / 1e6))
 
 
 def split_settings(config: Mapping, study: str) -> dict:

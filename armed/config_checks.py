@@ -94,8 +94,9 @@ def _complete(node: object, forms: Mapping, own: Mapping[str, str]) -> object:
     if "x-studies" in node:
         listed = {id: (id, registry.STUDIES[id].form) for id in registry.BUILT_IN}
         listed |= {name: (kind, OWN_FORMS[kind]) for name, kind in own.items()}
-        blocks = {id: (kind, _complete(forms[form], forms, own)) for id, (kind, form) in listed.items()}
-        done["properties"] = {id: _of_study(block, kind) for id, (kind, block) in blocks.items()}
+        # Made once for all studies of one kind: the user may declare hundreds.
+        blocks = {kind: _of_study(_complete(forms[form], forms, own), kind) for kind, form in set(listed.values())}
+        done["properties"] = {id: blocks[kind] for id, (kind, _) in listed.items()}
     if "x-variants" in node:
         settings, extra = (_complete(node[key], forms, own) for key in ("x-variants", "x-of-stacks"))
         done["properties"] = {

@@ -24,8 +24,9 @@ from armed.files import atomic
 from armed.losses import CLASS_WEIGHTS, class_weights, label_loss
 from armed.metrics import compute
 from armed.optimisers import OPTIMISERS
+from armed.pool import Pool
 from armed.programs import Program, State
-from armed.stack import Pool, Stack
+from armed.stack import Stack
 
 log = logging.getLogger(__name__)
 
@@ -152,19 +153,26 @@ def _validation_scores(
     state: State, program: Program, folds: list[Fold], codes: np.ndarray, monitor: str
 ) -> np.ndarray:
     """Score (R,) of each replica; NaN where it is not defined, or an output not finite."""
-    rows = [f.validation for f in folds]
-    outputs = state.stack.evaluate(program.validation_outputs, state.pool.X, rows, [codes[r] for r in rows])
-    mixed, y = [out["mixed"] for out in outputs], state.pool.y.cpu()
-    if monitor != "loss":
-        together = np.concatenate(mixed)[:, 0]
-        cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
-        together = np.where(np.isfinite(together), together, np.nan)
-        return compute(Cells.of(cell, y.numpy()[np.concatenate(rows)], together, n_cells=len(rows)), monitor)[0]
-    scores = np.full(len(rows), np.nan)
-    for i, (r, out) in enumerate(zip(rows, mixed, strict=True)):  # one by one: together, the last bits would differ
-        if len(r) and np.isfinite(out).all():
-            scores[i] = label_loss(program.objective.label, torch.from_numpy(out), y[r]).mean()
-    return scores
+    rows, y = [f.validation for f in folds], state.pool.y.cpu()
+    known = [codes[r] for r in rows]
+    if monitor == "loss":
+
+        def losses(out: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+            loss = label_loss(program.objective.label, torch.from_numpy(out["mixed"]), y[rows])
+            return {"loss": loss.numpy(), "finite": np.isfinite(out["mixed"]).all(1)}
+
+        found = state.stack.evaluate(program.validation_outputs, state.pool.X, rows, known, then=losses)
+        means = [
+            torch.from_numpy(f["loss"]).mean() if len(r) and f["finite"].all() else np.nan
+            for r, f in zip(rows, found, strict=True)
+        ]
+        return np.array(means, float)
+    outputs = state.stack.evaluate(program.validation_outputs, state.pool.X, rows, known)
+    mixed = [out["mixed"] for out in outputs]
+    together = np.concatenate(mixed)[:, 0]
+    cell = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+    together = np.where(np.isfinite(together), together, np.nan)
+    return compute(Cells.of(cell, y.numpy()[np.concatenate(rows)], together, n_cells=len(rows)), monitor)[0]
 
 
 def _hyper_tensors(stack: Stack, program: Program, training, values: dict[str, list[float]]) -> dict[str, torch.Tensor]:
@@ -196,7 +204,8 @@ def _fingerprint(state: State, program: Program, training, folds: list[Fold]) ->
     arrays += [t[torch.from_numpy(used)].cpu().numpy() for t in (state.pool.X, state.pool.y, state.pool.codes)]
     arrays += [t.cpu().numpy() for tensors in (state.hyper, state.stack.state_views()) for t in tensors.values()]
     for array in arrays:
-        digest.update(f"{array.shape} {array.dtype} ".encode() + np.ascontiguousarray(array).tobytes())
+        digest.update(f"{array.shape} {array.dtype} ".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 

@@ -24,13 +24,45 @@ from armed.errors import ConfigError, Problems
 LABELS = ("binary", "multiclass", "continuous")
 CLASS_WEIGHTS = "class_weights"
 """Name under which the hyperparameters of a step hold class weights (K,), of each replica; absent without such weights."""
+MANY_CLASSES = 256
+"""With more classes (clusters, mostly) the cross-entropy and its gradient are made in few passes over the logits."""
 
 
 def cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
     """Cross-entropy (n,) of class codes (n,) under logits (n, K)."""
+    if logits.shape[-1] > MANY_CLASSES:
+        return _CrossEntropy.apply(logits, codes)[0]
     # A sum over a mask, not a gather, whose gradient scatters: compiled, it is part of the loop around it.
     own = codes.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
     return torch.logsumexp(logits, -1) - torch.where(own, logits, 0.0).sum(-1)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Cross-entropy that keeps one array as large as the logits: their exponentials, of which the gradient is made."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        highest = logits.amax(-1, keepdim=True)
+        share = (logits - highest).exp_()
+        total = share.sum(-1, keepdim=True)
+        own = torch.gather(logits, -1, codes.clamp(min=0).unsqueeze(-1))
+        loss = torch.log(total) + highest - torch.where(codes.unsqueeze(-1) >= 0, own, 0.0)
+        return loss.squeeze(-1), share, total
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: tuple) -> None:
+        ctx.save_for_backward(inputs[1], *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, *_: object) -> tuple[Tensor, None]:
+        codes, share, total = ctx.saved_tensors
+        codes, gradient = codes.unsqueeze(-1), gradient.unsqueeze(-1)
+        known = torch.where(codes >= 0, gradient, 0.0)
+        return (share * (gradient / total)).scatter_add_(-1, codes.clamp(min=0), -known), None
 
 
 def label_loss(label: str, prediction: Tensor, y: Tensor, residual_sd: Tensor | float = 1.0) -> Tensor:

@@ -21,6 +21,7 @@ from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
 from armed.errors import ConfigError, DataError, NotFittedError, UnseenClusterError, did_you_mean
 from armed.files import atomic
+from armed.soft_membership import MOST_NUMBERS, SoftMembership
 
 NEW_CLUSTERS = ("infer", "population", "error")
 Rows = Mapping[tuple[int, int], np.ndarray]
@@ -256,7 +257,7 @@ class Method(ABC):
     def _membership(
         self, data: ClusteredData, rows: Rows, new_clusters: str, cluster_inference: object | None
     ) -> dict[tuple[int, int], np.ndarray]:
-        """Codes (n,) or Z (n, q) for each model's rows."""
+        """Codes (n,) or Z (n, q) for each model's rows; of many rows and clusters a `SoftMembership`."""
         if new_clusters not in NEW_CLUSTERS:
             raise ConfigError(
                 f"new_clusters is '{new_clusters}'; expected one of {', '.join(NEW_CLUSTERS)}."
@@ -276,6 +277,11 @@ class Method(ABC):
             )
         if cluster_inference is None:
             raise ConfigError("new_clusters='infer' needs cluster_inference, a fitted armed.ClusterInference.")
+        if max(len(r) for r in rows.values()) * len(self.levels_) > MOST_NUMBERS:
+            return {
+                key: SoftMembership(cluster_inference, data, key, np.asarray(r), codes[r], self.levels_)
+                for key, r in rows.items()
+            }
         inferred = cluster_inference.infer(data, rows, self.levels_)
         known = np.eye(len(self.levels_), dtype=np.float32)
         return {

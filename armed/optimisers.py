@@ -8,6 +8,8 @@ from torch import Tensor
 from armed.parameters import Parameters
 
 BETA1, BETA2 = 0.9, 0.999
+# The parameters of one large network are updated in place, so many at a time: what lies between stays in a processor's cache.
+_CACHED = 2**15
 
 
 def step_size(learning_rate: Tensor, steps: Tensor) -> Tensor:
@@ -62,6 +64,8 @@ class Adam:
             (R,) bool, whose gradient was finite.
         """
         parameters = self.parameters
+        if parameters.lead == (1,) and len(gradient) > _CACHED:
+            return self._step_in_parts(gradient, active)
         finite = torch.isfinite(parameters.by_replica(gradient)).all(-1)
         moves = finite if active is None else finite & active
         self.steps = self.steps + moves
@@ -71,6 +75,19 @@ class Adam:
         moved = parameters.spread(moves)
         parameters.assign(torch.where(moved, flat, parameters.flat))
         self.m, self.v = torch.where(moved, m, self.m), torch.where(moved, v, self.v)
+        return finite
+
+    def _step_in_parts(self, gradient: Tensor, active: Tensor | None) -> Tensor:
+        """As `step`, number by number the same, of one replica."""
+        finite = torch.isfinite(torch.stack(gradient.aminmax())).all().unsqueeze(0)
+        moves = finite if active is None else finite & active
+        self.steps = self.steps + moves
+        if moves.all():
+            vectors = (gradient, self.m, self.v, self.parameters.flat)
+            for g, m, v, flat in zip(*(t.split(_CACHED) for t in vectors), strict=True):
+                m.lerp_(g, 1 - BETA1)
+                v.mul_(BETA2).add_((1 - BETA2) * g * g)
+                flat.sub_(self.change(g, m, v))
         return finite
 
     def change(self, gradient: Tensor, m: Tensor, v: Tensor) -> Tensor:

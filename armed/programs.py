@@ -14,7 +14,8 @@ from armed.layers.random_effects import RandomEffect, RandomIntercept, RandomSca
 from armed.losses import Objective, cross_entropy
 from armed.models.mixed_effects import MixedOutput
 from armed.optimisers import Adam
-from armed.stack import Pool, Stack
+from armed.pool import Pool
+from armed.stack import Stack
 
 # Images by which the statistics of batch normalisation are settled at once; the paper's batch, for all sizes alike.
 _SETTLED_AT_ONCE = 16

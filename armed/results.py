@@ -17,7 +17,7 @@ import pandas as pd
 from armed import registry
 from armed.errors import DataError, Problems, did_you_mean
 from armed.files import atomic
-from armed.schemas import INTEGER, PARQUET, REAL, TABLES, TEXT, VOCABULARY, table
+from armed.schemas import INTEGER, PARQUET, REAL, TABLES, TEXT, VOCABULARY, Table, table
 
 _MAY_BE_EMPTY = ("note", "feature")
 _BREAKS = re.compile(r"[\t\r\n]")
@@ -126,7 +126,7 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
     return _checked(table_name, frame, {}, str(path))
 
 
-def _parsed(table_name: str, schema: Schema, path: str | Path) -> pd.DataFrame:
+def _parsed(table_name: str, schema: Table, path: str | Path) -> pd.DataFrame:
     """The file as a table, before it is held against its schema."""
     if table_name in PARQUET:
         return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from torch.utils._pytree import tree_map
 from armed.convolutional import (
     EVALUATED_AT_ONCE,
     as_inputs,
-    as_pool,
     autocast,
     channels_last,
     one_by_one,
@@ -29,40 +27,15 @@ from armed.convolutional import (
 )
 from armed.errors import UnsupportedLayerError
 from armed.parameters import Parameters
-from armed.stack_sizes import SMALL_NETWORK, is_convolutional
+from armed.stack_sizes import SMALL_NETWORK, is_convolutional, trains_alone
 
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
 _EVALUATION_FLOATS = 2e7
 _ACTIVATIONS_PER_SAMPLE = 64
+# Rows that would take more of them are evaluated some after others, by so many numbers (features, clusters) at once.
+_ROWS_FLOATS, _AT_ONCE_FLOATS = 5e7, 1e7
 # Rows are filled up to a multiple of this, so that a row's result does not depend on where it stands among them.
 _ROW_BLOCK = 64
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The samples that all replicas draw from, on the device.
-
-    Attributes
-    ----------
-    X : Tensor
-        (N, ...) float32, or images of bytes.
-    y : Tensor
-        (N,) float32.
-    codes : Tensor
-        (N,) int64 cluster codes, -1 = not a seen cluster.
-    """
-
-    X: Tensor
-    y: Tensor
-    codes: Tensor
-
-    @classmethod
-    def of(cls, X: np.ndarray, y: np.ndarray, codes: np.ndarray, device: str = "cpu") -> Pool:
-        return cls(
-            as_pool(X, device),
-            torch.tensor(np.asarray(y), dtype=torch.float32, device=device),
-            torch.tensor(np.asarray(codes), dtype=torch.long, device=device),
-        )
 
 
 class Stack:
@@ -79,7 +52,9 @@ class Stack:
     Attributes
     ----------
     convolutional : bool
-        Whether the module has convolutions: it is then called for one replica after another (`armed.convolutional`).
+        Whether the module has convolutions (`armed.convolutional`).
+    alone : bool
+        Whether it is called for one replica after another: so large that it keeps a processor busy.
     precision : {"float32", "mixed"}
         Of the convolutions and products in training steps of such a module.
     """
@@ -87,6 +62,7 @@ class Stack:
     def __init__(self, module: nn.Module, state: dict[str, Tensor]) -> None:
         self.module = module
         self.convolutional = is_convolutional(module)
+        self.alone = trains_alone(module)
         self.precision = "float32"
         self.module.check_inputs = False
         # Frozen parameters are held with the buffers: no step changes them.
@@ -144,7 +120,7 @@ class Stack:
 
     def vmap(self, function: Callable, *args: object) -> object:
         """Map `function` over the replica axis of `args`."""
-        if self.convolutional:
+        if self.alone:
             return one_by_one(function, args)
         try:
             with sdpa_kernel(SDPBackend.MATH):  # torch has no rule for mapping the other forms of attention
@@ -217,6 +193,7 @@ class Stack:
         rows: Sequence[np.ndarray],
         clusters: Sequence[np.ndarray],
         replicas: Sequence[int] | None = None,
+        then: Callable | None = None,
     ) -> list[dict[str, np.ndarray]]:
         """Evaluate every replica on rows of its own, in evaluation mode.
 
@@ -229,16 +206,22 @@ class Stack:
         rows : sequence of array
             For each replica the row ids into `X`; lengths may differ.
         clusters : sequence of array
-            For each replica, codes (n,) int, or Z (n, q) float.
+            For each replica, codes (n,) int, or Z (n, q) float: an array, or what gives one for a slice of the rows.
         replicas : sequence of int, optional
             Which replicas, in the order of `rows`; all where not given.
+        then : callable, optional
+            ``then(outputs, rows) -> dict`` of what is wanted of the outputs (NumPy arrays) of one replica's rows, or some of
+            them: of many rows, outputs for each cluster are too many to hold.
 
         Returns
         -------
         list of dict
             For each replica the function's outputs as NumPy arrays.
         """
-        return self._in_blocks(lambda *part: self._outputs(function, *part), X, rows, clusters, replicas)
+        by_cluster = getattr(self.module, "n_clusters", 0) if function is cluster_logits else 0
+        return self._in_blocks(
+            lambda *part: self._outputs(function, *part), X, rows, clusters, replicas, then, width=by_cluster
+        )
 
     def input_gradients(
         self,
@@ -251,18 +234,32 @@ class Stack:
         found = self._in_blocks(self._input_gradients, X, rows, clusters, replicas)
         return [out["gradient"] for out in found]
 
-    def _in_blocks(self, function: Callable, X: Tensor, rows: Sequence, clusters: Sequence, replicas) -> list[dict]:
-        """Call ``function(state, X, clusters)`` for blocks of replicas; for each replica its own rows of what it returns."""
+    def _in_blocks(
+        self,
+        function: Callable,
+        X: Tensor,
+        rows: Sequence,
+        clusters: Sequence,
+        replicas: Sequence[int] | None,
+        then: Callable | None = None,
+        width: int = 0,
+    ) -> list[dict]:
+        """Call ``function(state, X, clusters)`` for blocks of replicas; for each replica its own rows of what it returns.
+
+        The function returns no more than `width` numbers of a row, or as many as other things have.
+        """
         self.module.eval()
         index = list(range(self.size)) if replicas is None else list(replicas)
-        if self.convolutional:
-            some = zip(rows, clusters, index, strict=True)
-            return [self._in_pieces(function, X, *each) for each in some]
+        then = then or (lambda out, rows: out)
         # Replicas go together with those of as many rows: another shape may take another kernel, which rounds differently.
         groups: dict[int, list[int]] = {}
-        for i, r in enumerate(rows):
-            groups.setdefault(_ROW_BLOCK * max(1, -(-len(r) // _ROW_BLOCK)), []).append(i)
         results: list = [None] * len(rows)
+        for i, (r, c) in enumerate(zip(rows, clusters, strict=True)):
+            at_once = self._rows_at_once(X, len(r), c, width)
+            if at_once is None:
+                groups.setdefault(_ROW_BLOCK * max(1, -(-len(r) // _ROW_BLOCK)), []).append(i)
+            else:
+                results[i] = self._in_pieces(function, X, r, c, index[i], at_once, then)
         for length, members in groups.items():
             per_pass = max(2, int(_EVALUATION_FLOATS / (length * _ACTIVATIONS_PER_SAMPLE)))
             for start in range(0, len(members), per_pass):
@@ -270,21 +267,40 @@ class Stack:
                 if len(part) == 1 and self.main.flat.numel() <= SMALL_NETWORK * self.size:
                     part = part * 2  # so does a batch of one matrix
                 ids = np.stack([_pad(rows[i], length) for i in part])
-                membership = np.stack([_pad(clusters[i], length) for i in part])
+                membership = np.stack([_pad(np.asarray(clusters[i]), length) for i in part])
                 out = self._of_block(function, X, ids, membership, [index[i] for i in part])
                 for position, i in enumerate(part):
-                    results[i] = {name: t[position, : len(rows[i])] for name, t in out.items()}
+                    results[i] = then({name: t[position, : len(rows[i])] for name, t in out.items()}, rows[i])
         return results
 
+    def _rows_at_once(self, X: Tensor, n: int, clusters: np.ndarray, width: int) -> int | None:
+        """How many of n rows to evaluate at a time; None for all of them."""
+        if self.convolutional:
+            return EVALUATED_AT_ONCE
+        of_module, of_z = getattr(self.module, "n_outputs", 0), clusters.shape[1] if clusters.ndim > 1 else 0
+        width = max(width, of_module, of_z, X[:1].numel(), _ACTIVATIONS_PER_SAMPLE)
+        if n * width <= _ROWS_FLOATS:
+            return None
+        return _ROW_BLOCK * max(1, int(_AT_ONCE_FLOATS / width / _ROW_BLOCK))
+
     def _in_pieces(
-        self, function: Callable, X: Tensor, rows: np.ndarray, clusters: np.ndarray, replica: int
+        self,
+        function: Callable,
+        X: Tensor,
+        rows: np.ndarray,
+        clusters: np.ndarray,
+        replica: int,
+        at_once: int,
+        then: Callable,
     ) -> dict[str, np.ndarray]:
         """Outputs of one replica, some rows after others: the outputs of layers on all of them might not fit in memory."""
-        cuts = range(0, max(1, len(rows)), EVALUATED_AT_ONCE)
-        parts = [slice(start, start + EVALUATED_AT_ONCE) for start in cuts]
+        found = []
         with uncompiled(self.module):
-            found = [self._of_block(function, X, rows[p][None], clusters[p][None], [replica]) for p in parts]
-        return {name: np.concatenate([out[name][0] for out in found]) for name in found[0]}
+            for start in range(0, max(1, len(rows)), at_once):
+                p = slice(start, start + at_once)
+                out = self._of_block(function, X, rows[p][None], clusters[p][None], [replica])
+                found.append(then({name: t[0] for name, t in out.items()}, rows[p]))
+        return {name: np.concatenate([out[name] for out in found]) for name in found[0]}
 
     def _of_block(
         self, function: Callable, X: Tensor, ids: np.ndarray, membership: np.ndarray, replicas: list[int]
@@ -293,6 +309,8 @@ class Stack:
         chosen = torch.as_tensor(replicas, device=X.device)
         clusters = torch.as_tensor(membership, device=X.device)
         clusters = clusters.float() if clusters.is_floating_point() else clusters.long()
+        first = replicas[0]
+        chosen = chosen if len(replicas) > 1 else slice(first, first + 1)  # a view: large networks are not copied
         state = {name: t[chosen] for name, t in self.state_views().items()}
         out = function(state, as_inputs(X[torch.as_tensor(ids, device=X.device)]), clusters)
         return {name: t.detach().cpu().numpy() for name, t in out.items()}

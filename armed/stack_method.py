@@ -346,8 +346,12 @@ class StackMethod(Method):
         X = as_pool(data.X, self.stack_.device)
         ids = [np.asarray(rows[k]) for k in keys]
         population = [np.full(len(r), -1) for r in ids]
-        outputs = self.stack_.evaluate(cluster_logits, X, ids, population, index)
-        return {k: out["cluster_logits"].argmax(1) for k, out in zip(keys, outputs, strict=True)}
+
+        def guesses(out: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+            return {"guess": out["cluster_logits"].argmax(1)}
+
+        outputs = self.stack_.evaluate(cluster_logits, X, ids, population, index, guesses)
+        return {k: out["guess"] for k, out in zip(keys, outputs, strict=True)}
 
     def _outputs(self, data, keys, rows, clusters):
         X = as_pool(data.X, self.stack_.device)

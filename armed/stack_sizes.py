@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 LANES = 32
 # Networks of more parameters train as they are: filling up would cost more than it is worth, and so would compiling.
 SMALL_NETWORK = 100_000
+# Networks of more clusters and of more parameters than SMALL_NETWORK train one at a time: each keeps a processor busy.
+MANY_CLUSTERS = 256
 # Replicas that a compiled step serves at once, at most: more of them no longer fit a processor's cache.
 CACHED = 256
 # Of a stack, not of the data or the predictions.
@@ -59,6 +61,12 @@ def is_convolutional(module: nn.Module) -> bool:
     return any(isinstance(m, kinds) for m in module.modules())
 
 
+def trains_alone(module: nn.Module) -> bool:
+    """Whether a network is called for one replica after another: it has convolutions, or random effects of many clusters."""
+    many = getattr(module, "n_clusters", 0) > MANY_CLUSTERS and n_parameters(module) > SMALL_NETWORK
+    return many or is_convolutional(module)
+
+
 def fitting(stack_size: int, memory_mb: float, bytes_each: int) -> int:
     """Stack size within a memory budget; at least 1."""
     most = max(1, int(memory_mb * 2**20 // bytes_each))
@@ -72,7 +80,9 @@ def fitting(stack_size: int, memory_mb: float, bytes_each: int) -> int:
 
 def replica_bytes(module: nn.Module, sample_shape: Sequence[int], batch_size: int, n_steps: int) -> int:
     """Estimate of the memory that one replica of a stack takes in training, from its parameters and its layers' outputs."""
-    draws = getattr(module, "n_noise", 0) + batch_size * (2 + getattr(module, "n_dropout", 0))  # ids are 8 bytes
+    # Ids are 8 bytes. Where one network trains at a time, noise is drawn as it is needed.
+    draws = batch_size * (2 + getattr(module, "n_dropout", 0))
+    draws += 0 if trains_alone(module) else getattr(module, "n_noise", 0)
     clusters = getattr(module, "n_clusters", 0)
     outputs = _activations(module, sample_shape) + clusters + int(_product(sample_shape))
     floats = _PARAMETER_COPIES * n_parameters(module) + _ACTIVATION_COPIES * batch_size * outputs + n_steps * draws

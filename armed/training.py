@@ -28,7 +28,7 @@ from armed.programs import Program
 from armed.replicas import Replica, plan_replicas
 from armed.reproducibility import derive_seed
 from armed.stack import Stack
-from armed.stack_sizes import MEMORY_MB, blocks, fitting, is_convolutional, replica_bytes
+from armed.stack_sizes import MEMORY_MB, blocks, fitting, replica_bytes, trains_alone
 from armed.training_checks import check_training
 
 log = logging.getLogger(__name__)
@@ -285,7 +285,7 @@ def fit_stack(
     settings, jobs = plan_replicas(chosen, hyper, assign, (*program.tunable(example), "learning_rate"))
     steps = [-(-len(f.train) // training.batch_size) for f, _ in jobs]
     bytes_each = replica_bytes(example, data.X.shape[1:], training.batch_size, max(steps))
-    stack_size = fitting(1 if is_convolutional(example) else stack_size, memory_mb, bytes_each)
+    stack_size = fitting(1 if trains_alone(example) else stack_size, memory_mb, bytes_each)
     n_steps = -(-len(jobs) // stack_size) * max(steps) * training.epochs + steps_elsewhere
     compiled = compiles(engine, device, example, n_steps, min(stack_size, len(jobs)), training.optimiser)
     run_epoch = epoch_runner(compiled, engine, example)

@@ -7,9 +7,9 @@ from __future__ import annotations
 RECORDS = {"errors", "files", "registry", "labels", "reproducibility", "schemas", "results"}
 NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "convolutional", "parameters", "stack", "optimisers"}
-STACKS |= {"programs", "batching", "torch_files"}
+STACKS |= {"programs", "batching", "pool", "torch_files"}
 TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training_checks", "training"}
-FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
+FITTING = TRAINING | {"method", "soft_membership", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
 TABLES |= {"bootstrap", "associations", "data", "delong", "auroc_intervals"}
 LATENTS = {"latents"}
@@ -56,6 +56,7 @@ MAY_IMPORT = {
     "stack_sizes": set(),
     "replicas": {"data", "errors", "losses"},
     "convolutional": set(),
+    "pool": {"convolutional"},
     "parameters": set(),
     "stack": STACKS,
     "optimisers": STACKS,
@@ -68,7 +69,8 @@ MAY_IMPORT = {
     "loop": STACKS | {"epochs", "cells"},
     "training_checks": {"data", "errors"},
     "training": TRAINING,
-    "method": RECORDS | {"data"},
+    "soft_membership": {"data"},
+    "method": RECORDS | {"data", "soft_membership"},
     "stack_method": TRAINING | {"method"},
     "cluster_inference": TRAINING | {"method", "stack_method"},
     "interpretation": FITTING,

@@ -237,8 +237,9 @@ class TestStructure:
     def of(factory, hyper: dict | None = None) -> str | None:
         from armed.epochs import draw_epoch
         from armed.optimisers import Adam
+        from armed.pool import Pool
         from armed.programs import Program, State
-        from armed.stack import Pool, Stack
+        from armed.stack import Stack
 
         stack = Stack.build(factory, [0, 1])
         rate = torch.full((2,), 0.01)

@@ -280,3 +280,13 @@ def test_memory_of_fits_grows_with_images():
     assert {configuration.fit_memory_mb(default, study) for study in configuration.selected_studies(default)} == {2000}
     assert configuration.fit_memory_mb(paper, "spirals_radius") == 2000
     assert configuration.fit_memory_mb(paper, "live_cell") > 13_000  # 12.6 GB were seen
+
+
+def test_fits_of_a_large_table_reserve_more_memory(tmp_path):
+    table = tmp_path / "mine.csv"
+    default = configuration.load([DEFAULT])
+    default["studies"]["mine"] = default["own_study"] | {"data": default["own_study"]["data"] | {"path": str(table)}}
+    assert configuration.fit_memory_mb(default, "mine") == 2000  # not there yet
+    with table.open("wb") as file:
+        file.truncate(10**9)
+    assert configuration.fit_memory_mb(default, "mine") == 4500

@@ -16,8 +16,9 @@ from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold, Splits
 from armed.loop import EarlyStopping
 from armed.losses import Objective
+from armed.pool import Pool
 from armed.programs import Program
-from armed.stack import Pool, Stack
+from armed.stack import Stack
 from armed.training import Training, fit_stack
 
 STOPPING = Training(epochs=20, batch_size=8, learning_rate=0.02, patience=3)
@@ -104,7 +105,11 @@ def test_scores_of_many_replicas_are_those_of_scikit_learn():
     rows[4] = np.flatnonzero(y == 0)[:3]
     outputs = [{"mixed": np.round(rng.normal(size=(n, 1)), 1).astype(np.float32)} for n in lengths]
     outputs[3]["mixed"][5] = np.inf
-    stack = SimpleNamespace(evaluate=lambda *_: outputs)
+
+    def evaluate(*_, then=None):
+        return outputs if then is None else [then(out, r) for out, r in zip(outputs, rows, strict=True)]
+
+    stack = SimpleNamespace(evaluate=evaluate)
     state = SimpleNamespace(stack=stack, pool=Pool.of(np.zeros((300, 1)), y, np.zeros(300)))
     folds = [SimpleNamespace(validation=r) for r in rows]
     for monitor in ("auprc", "loss"):

@@ -10,7 +10,8 @@ from torch import nn
 import armed
 from armed.models import MLP, MixedEffects
 from armed.parameters import Parameters
-from armed.stack import Pool, Stack, cluster_logits, predictions
+from armed.pool import Pool
+from armed.stack import Stack, cluster_logits, predictions
 
 Q = 4
 

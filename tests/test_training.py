@@ -16,9 +16,10 @@ from armed.data.splits import Fold, Splits
 from armed.errors import ConfigError, DataError
 from armed.methods import ARMED
 from armed.models import MLP, MixedEffects
+from armed.pool import Pool
 from armed.programs import Program, State, shuffled_batches
 from armed.reproducibility import derive_seed
-from armed.stack import Pool, Stack
+from armed.stack import Stack
 from armed.training import Training, fit, fit_stack
 
 

@@ -10,9 +10,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from armed.errors import DataError, Problems
+from armed.errors import DataError, Problems, listed
 
 logger = logging.getLogger(__name__)
+_MOST_NAMES = 20  # of clusters in a warning
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,7 +319,7 @@ def _warn_of_single_samples(clusters: np.ndarray, dataset: np.ndarray | None) ->
     cells, counts = np.unique(where * len(levels) + codes, return_counts=True)
     single = sorted({str(levels[cell % len(levels)]) for cell in cells[counts == 1]})
     if single:
-        logger.warning("clusters of one sample, about which nothing can be learned: %s", ", ".join(single))
+        logger.warning("clusters of one sample, about which nothing can be learned: %s", listed(single, _MOST_NAMES))
 
 
 def _numbers(X: object, name: str, problems: Problems) -> np.ndarray | None:

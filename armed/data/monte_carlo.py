@@ -79,8 +79,9 @@ class _Presence:
             Subjects drawn now, and those that have left training before.
         rng : numpy.random.Generator
         """
+        counts = self._training(chosen | taken)
         for cluster in self.present:
-            if self._training(chosen | taken)[cluster]:
+            if counts[cluster]:
                 continue
             own = self.subject[self.cluster == cluster]
             back = rng.choice(own[chosen[own]])
@@ -93,6 +94,7 @@ class _Presence:
             free[back] = False
             if free.any():
                 chosen[rng.choice(np.flatnonzero(free & (fewest == fewest[free].max())))] = True
+                counts = self._training(chosen | taken)
 
     def _training(self, out: np.ndarray) -> np.ndarray:
         """Training subjects of each cluster (n_clusters,), given those that are out of training."""

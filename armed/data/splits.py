@@ -24,7 +24,7 @@ import pandas as pd
 from armed.data import monte_carlo
 from armed.data.clustered import ClusteredData
 from armed.data.subjects import Subjects, outcome_bins, spaced, strata_codes
-from armed.errors import DataError, Problems
+from armed.errors import DataError, Problems, listed
 from armed.files import atomic
 from armed.reproducibility import derive_seed
 
@@ -389,4 +389,4 @@ def _warn_of_single_subjects(groups: Subjects, levels: np.ndarray, request: _Req
     single = levels[(subjects == 1) & (samples > 1)]
     so = "absent from training in one fold" if request.test_fraction is None else "never tested"
     if len(single):
-        logger.warning("%sclusters of one subject, so %s: %s", prefix, so, ", ".join(single))
+        logger.warning("%sclusters of one subject, so %s: %s", prefix, so, listed(single, 20))

@@ -187,8 +187,7 @@ class Trained:
         if hasattr(self.method, "adversary_predictions"):
             guesses["adversary_accuracy"] = self.method.adversary_predictions(prepared.data, prepared.rows)
         if self.predictor is not None:
-            Z = self.predictor.infer(prepared.data, prepared.rows, self.method.levels_)
-            guesses["z_accuracy"] = {key: z.argmax(1) for key, z in Z.items()}
+            guesses["z_accuracy"] = self.predictor.guesses(prepared.data, prepared.rows, self.method.levels_)
         codes = prepared.data.codes(self.method.levels_)
         rows = []
         for metric, by_fit in guesses.items():

@@ -16,8 +16,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from armed.errors import DataError, Problems
 
-# Above this many clusters ids are looked up instead of multiplied by a one-hot Z, whose memory grows with the clusters.
+# Above this many clusters ids are looked up instead of multiplied by a one-hot Z, whose memory grows with the clusters, and
+# draws are made of the weights looked up alone.
 ONE_HOT_LIMIT = 256
+# With more weights than this the KL divergence is computed in parts, which fit a processor's cache.
+MANY_WEIGHTS = 2**17
+_CACHED = 2**15
 # Posterior s.d. at the start, log-uniform: the range that the authors' code gives in effect (0.003 to 0.049).
 INITIAL_SD = (0.003, 0.05)
 # Added to the variance of a map before the root is taken; as in instance normalisation of the usual libraries.
@@ -164,7 +168,40 @@ def of_samples(weights: Tensor, clusters: Tensor) -> Tensor:
         return clusters.to(weights.dtype) @ weights
     if len(weights) <= ONE_HOT_LIMIT:
         return one_hot(clusters, len(weights), weights.dtype) @ weights
-    return weights[clusters.clamp(min=0)] * (clusters >= 0).to(weights.dtype).unsqueeze(-1)
+    return looked_up(weights, clusters) * (clusters >= 0).to(weights.dtype).unsqueeze(-1)
+
+
+def looked_up(weights: Tensor, clusters: Tensor) -> Tensor:
+    """Rows (n, W) of weights (q, W) by ids (n,); those of -1 are of any cluster."""
+    return F.embedding(clusters.clamp(min=0), weights)
+
+
+class _GaussianKL(torch.autograd.Function):
+    """The sum of `RandomEffects.kl`, and with it its gradient: some weights at a time, which a processor's cache holds."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(loc: Tensor, raw_scale: Tensor, prior_sd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        kl, of_loc, of_raw, variance = [], [], [], prior_sd**2
+        for m, raw in zip(loc.flatten().split(_CACHED), raw_scale.flatten().split(_CACHED), strict=True):
+            sd = F.softplus(raw)
+            ratio = m / variance
+            kl.append((torch.log(prior_sd / sd) + (sd * (sd / variance) + m * ratio) / 2 - 0.5).sum())
+            of_loc.append(ratio)
+            of_raw.append((sd / variance - 1 / sd) * torch.sigmoid(raw))
+        return torch.stack(kl).sum(), torch.cat(of_loc).view_as(loc), torch.cat(of_raw).view_as(loc)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: tuple) -> None:
+        ctx.save_for_backward(*output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, *_: object) -> tuple[Tensor, Tensor, None]:
+        of_loc, of_raw = ctx.saved_tensors
+        return gradient * of_loc, gradient * of_raw, None
 
 
 class RandomEffects(nn.Module):
@@ -205,10 +242,25 @@ class RandomEffects(nn.Module):
         noise : Tensor, optional
             Standard normal draws (q * F * K,): one draw of all weights for the whole batch, as the authors do.
         """
+        shape = self.loc.shape[1:]
+        if (
+            noise is not None
+            and not clusters.is_floating_point()
+            and self.n_clusters > max(ONE_HOT_LIMIT, len(clusters))
+        ):
+            return self._drawn(clusters, noise).unflatten(1, shape)
         weights = self.loc if noise is None else self.loc + self.scale * noise.view_as(self.loc)
-        return of_samples(weights.flatten(1), clusters).unflatten(1, weights.shape[1:])
+        return of_samples(weights.flatten(1), clusters).unflatten(1, shape)
+
+    def _drawn(self, clusters: Tensor, noise: Tensor) -> Tensor:
+        """As `forward`, (n, F * K), from the weights of the samples' clusters alone, which are fewer than all."""
+        of_all = self.loc, self.raw_scale, noise.view_as(self.loc)
+        loc, raw_scale, own = (looked_up(t.flatten(1), clusters) for t in of_all)
+        return (loc + F.softplus(raw_scale) * own) * (clusters >= 0).to(loc.dtype).unsqueeze(-1)
 
     def kl(self) -> Tensor:
         """KL divergence of the posterior from the prior, summed over all weights (closed form)."""
+        if self.loc.numel() > MANY_WEIGHTS:
+            return _GaussianKL.apply(self.loc, self.raw_scale, self.prior_sd)[0]
         variance = self.prior_sd**2
         return (torch.log(self.prior_sd / self.scale) + (self.scale**2 + self.loc**2) / (2 * variance) - 0.5).sum()

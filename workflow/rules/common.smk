@@ -1,4 +1,5 @@
 # What the rules share: the package, the checked configuration, and the parameters that decide what runs again.
+import functools
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,13 @@ wildcard_constraints:
 
 def code(*paths):
     """Digest of the sources that a job uses, among its parameters."""
-    return reproducibility.source_digests(paths)
+    return [digest(path) for path in paths]
+
+
+@functools.cache
+def digest(path):
+    """Digest of what one module uses: once for each, not for each of thousands of jobs."""
+    return reproducibility.source_digests([path])[0]
 
 
 def data_settings(wildcards):
