@@ -6,11 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
-# The lock of `flock` ends with its processes, so that a killed run leaves none behind; without flock Snakemake's own is used.
-FLOCK := $(shell command -v flock)
-LOCKED = $(if $(FLOCK),mkdir -p $(1) && $(FLOCK) --nonblock --conflict-exit-code 75 $(1)/.lock)
-SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES) --rerun-incomplete $(if $(FLOCK),--nolock)
-EXPLAIN = || { status=$$?; [ $$status -ne 75 ] || echo "Another run is at work in this folder; wait for it to end." >&2; exit $$status; }
+SNAKEMAKE = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores $(CORES)
 
 # The file that `make verify` checks: `make verify ARCHIVE=path`.
 ARCHIVE ?= results/armed-bench-archive.zip
@@ -20,23 +16,23 @@ RUN ?=
 .PHONY: results report smoke paper archive verify reproduce benchmark benchmark-images docs test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
-	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going $(EXPLAIN)
+	@$(SNAKEMAKE) --keep-going
 	@echo "Report: $(CURDIR)/results/report.html"
 
 report: setup  ## tables, figures and report from the fits that are there, absent ones listed
-	@$(call LOCKED,results) env $(SNAKEMAKE) --keep-going --configfile config/available.yaml $(EXPLAIN)
+	@$(SNAKEMAKE) --keep-going --configfile config/available.yaml
 	@echo "Report: $(CURDIR)/results/report.html"
 
 smoke: setup  ## two studies, three models, two seeds, two folds, in smoke/
-	@$(call LOCKED,smoke) env $(SNAKEMAKE) --directory smoke --configfile config/smoke.yaml $(EXPLAIN)
+	@$(SNAKEMAKE) --directory smoke --configfile config/smoke.yaml
 	@echo "Report: $(CURDIR)/smoke/results/report.html"
 
 paper: setup  ## the paper's full scale, in paper/
-	@$(call LOCKED,paper) env $(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml $(EXPLAIN)
+	@$(SNAKEMAKE) --keep-going --directory paper --configfile config/paper.yaml
 	@echo "Report: $(CURDIR)/paper/results/report.html"
 
 archive: setup  ## one file for deposit, without restricted data: results/armed-bench-archive.zip
-	@$(call LOCKED,results) env $(SNAKEMAKE) archive $(EXPLAIN)
+	@$(SNAKEMAKE) archive
 	@echo "Archive: $(CURDIR)/results/armed-bench-archive.zip"
 
 verify: setup  ## computes the tables of an archive again from what is in it: make verify ARCHIVE=path

@@ -18,6 +18,18 @@ class DataError(ArmedError, ValueError):
     """The data given cannot be used."""
 
 
+class DamagedError(ArmedError, ValueError):
+    """A file that the project wrote is cut short, damaged or changed."""
+
+
+class RunFolderError(ArmedError, OSError):
+    """The folder of a run cannot be written to, or another run is at work in it."""
+
+
+class JobEndedError(ArmedError):
+    """A job was told to end, or another process is at work on what it should make."""
+
+
 class RetrievalError(ArmedError, OSError):
     """A data file could not be had, or not the right one."""
 

@@ -66,7 +66,7 @@ def write(
     frame = validate(table_name, frame, studies=studies, models=models)
     with atomic(path) as temporary:
         if table_name in PARQUET:
-            frame.to_parquet(temporary, engine="pyarrow", index=False, compression="zstd")
+            frame.to_parquet(temporary, engine="pyarrow", index=False, compression="zstd", write_page_checksum=True)
         else:
             frame.to_csv(temporary, sep="\t", index=False, na_rep="NaN", lineterminator="\n")
 
@@ -113,22 +113,32 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        The file does not fit the schema. Names of studies and models are not checked here: the reader cannot
+        The file is damaged, or does not fit the schema. Names of studies and models are not checked here: the reader cannot
         know which ones the writing run's config declared.
     """
-    schema = table(table_name)
+    try:
+        frame = _parsed(table_name, path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # of pyarrow and pandas, and of bytes that are no text
+        raise DataError(f"{path} is damaged ({str(error).strip()}): delete it, and make it again.") from error
+    return _checked(table_name, frame, {}, str(path))
+
+
+def _parsed(table_name: str, path: str | Path) -> pd.DataFrame:
+    """The file as a table, before it is held against its schema."""
     if table_name in PARQUET:
-        return _checked(table_name, pd.read_parquet(path, engine="pyarrow"), {}, str(path))
+        return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+    schema = table(table_name)
     undefined = {c: ["NaN", "nan", ""] for c, kind in schema.columns.items() if kind == REAL}
     text = {c: "str" for c, kind in schema.columns.items() if kind == TEXT}
-    frame = pd.read_csv(
+    return pd.read_csv(
         path,
         sep="\t",
         dtype=text,
         keep_default_na=False,
         na_values=undefined,
     )
-    return _checked(table_name, frame, {}, str(path))
 
 
 def empty(table_name: str) -> pd.DataFrame:

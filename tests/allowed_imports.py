@@ -7,7 +7,7 @@ from __future__ import annotations
 RECORDS = {"errors", "files", "registry", "labels", "reproducibility", "schemas", "results"}
 NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "convolutional", "parameters", "stack", "optimisers"}
-STACKS |= {"programs", "batching"}
+STACKS |= {"programs", "batching", "torch_files"}
 TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training_checks", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
@@ -17,6 +17,7 @@ SHOWING = TABLES | LATENTS | {"claims", "config", "plotting", "findings", "table
 JUDGING = {"claims", "claim_evidence", "claim_rules"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 SHOWING |= {"robustness", "sensitivity", "author_choices", "robustness_tables", "sweep_config"}
+AROUND = {"checksums", "own_studies", "run_folder"}  # what jobs do beside their work
 MAY_IMPORT = {
     "errors": set(),
     "entries": set(),
@@ -34,6 +35,9 @@ MAY_IMPORT = {
     "files": set(),
     "same": set(),
     "tolerance": set(),
+    "checksums": {"errors", "files"},
+    "run_folder": {"errors"},
+    "torch_files": {"errors"},
     "retrieval": {"errors", "files", "reproducibility"},
     "results": {"errors", "files", "registry", "labels", "reproducibility", "schemas"},
     "cells": {"errors"},
@@ -105,6 +109,7 @@ MAY_IMPORT = {
     "jobs": FITTING
     | SHOWING
     | JUDGING
+    | AROUND
     | {"jobs", "retrieval", "data_checks", "recovery", "univariate", "saliency"}
     | {"same"},
     "repetition": RECORDS | {"archive", "jobs", "own_studies", "repetition", "same", "tolerance"},
@@ -121,6 +126,7 @@ LIGHT = (
     "armed.reproducibility",
     "armed.retrieval",
     "armed.claims",
+    "armed.run_folder",
 )
 NO_TORCH = TABLES | SHOWING | JUDGING | {"absent", "report", "report_figures", "report_run", "report_study"}
 NO_TORCH |= {"data_warnings", "data_checks", "method", "candidates", "tuning", "retrieval", "recovery", "univariate"}

@@ -6,7 +6,7 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from armed import config as configuration
-from armed import registry, reproducibility, retrieval
+from armed import registry, reproducibility, retrieval, run_folder
 
 configuration.complete(config)
 

@@ -1,9 +1,7 @@
 """What every script does first: the package on the path, one thread for other libraries, logging to the rule's log."""
 
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -12,19 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def start(snakemake) -> None:
-    """Log to the rule's log file and to stderr, errors with their traceback included."""
-    handlers = [logging.StreamHandler(), logging.FileHandler(snakemake.log[0], mode="w")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=handlers)
-    logging.captureWarnings(True)
-    warnings.simplefilter("default")
+    """Log to the rule's log file and to stderr, check the inputs, and note the outputs at the end."""
+    from armed.jobs.running import begin
 
-    def report(kind, error, traceback):
-        logging.critical("The job failed: %s", error, exc_info=(kind, error, traceback))
-
-    sys.excepthook = report
-    from armed import own_studies
-
-    own_studies.declare(snakemake.config)
+    begin(Path(snakemake.log[0]), snakemake.input, snakemake.output, snakemake.config)
 
 
 def of_model(snakemake) -> tuple:

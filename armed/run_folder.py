@@ -1,0 +1,93 @@
+"""The folder that a run writes to: on a disk that takes files, and one run at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from armed.errors import RunFolderError
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+ROOM = 20_000_000
+"""Bytes below which a run does not begin: with less, Snakemake could not keep its own records."""
+ADVICE = """
+Not all jobs were done. What went wrong stands above, and in the log of each job that failed, its last line first of all; a log
+that ends without an error is that of a job that was killed: for want of memory, by a scheduler, or by hand. When the cause is
+gone, run the same command again: finished jobs are kept, and a training goes on after its last epoch.
+"""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
+_held = []
+
+
+def hold(folder: Path) -> None:
+    """Hold a folder for this process, until it ends in whatever way.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+
+    Raises
+    ------
+    RunFolderError
+        The folder cannot be written to, its disk is full, or another run holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunFolderError(disk_problem(error) or str(error)) from error
+    free = shutil.disk_usage(folder).free
+    if free < ROOM:
+        file.close()
+        raise RunFolderError(
+            f"The disk of {folder.resolve()} has {free / 1e6:.1f} MB left: free some space, {ROOM / 1e6:.0f} MB at the very "
+            "least, and run the same command again. What is finished is kept."
+        )
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        who = file.read().strip() or "unknown"
+        file.close()
+        raise RunFolderError(
+            f"Another run ({who}) is at work in {folder.resolve()}: wait for it to end, or choose another folder by "
+            "--directory. Then run the same command again."
+        ) from None
+    except OSError as error:
+        log.warning("%s cannot be locked (%s): see to it that no two runs share the folder.", folder, error)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    _held.append(file)
+
+
+def disk_problem(error: BaseException | None) -> str:
+    """Say in a sentence what a full, shut or broken disk did; nothing for an error that is something else."""
+    while error is not None:
+        if isinstance(error, OSError):
+            what = error.filename or "results"
+            if error.errno in _FULL:
+                return (
+                    f"The disk is full ({what} could not be written): free some space and run the same command again. "
+                    "What is finished is kept."
+                )
+            if error.errno == errno.EFBIG:
+                return f"{what} is larger than a file may be here: raise the limit (ulimit -f) and run the same command again."
+            if error.errno in _SHUT:
+                return (
+                    f"{what} cannot be opened or written ({error.strerror}): allow it, or choose another folder by "
+                    "--directory, and run the same command again. What is finished is kept."
+                )
+            if error.errno == errno.EIO:
+                return f"The disk failed at {what}: see to it, and run the same command again."
+        error = error.__cause__ or error.__context__
+    return ""
