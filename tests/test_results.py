@@ -227,3 +227,31 @@ def test_parts_of_another_table_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"part\.tsv has the columns study, source.*expected study, seed"):
         results.concatenate("thresholds", [tmp_path / "part.tsv"], tmp_path / "thresholds.tsv")
     assert not (tmp_path / "thresholds.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: b"\xff\xfe" + whole]
+)
+@pytest.mark.parametrize("name", ["metrics", "predictions"])
+def test_damaged_files_are_told(name, damage, tmp_path):
+    path = tmp_path / name
+    results.write(name, {"metrics": metric_rows, "predictions": prediction_rows}[name](), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=rf"{name}"):
+        results.read(name, path)
+
+
+def test_a_flipped_bit_of_a_parquet_table_changes_nothing_unnoticed(tmp_path):
+    """Without checksums of its pages most of these would be read as other numbers."""
+    whole = tmp_path / "whole.parquet"
+    results.write("predictions", prediction_rows(), whole)
+    content, frame, noticed = whole.read_bytes(), results.read("predictions", whole), 0
+    for place in range(4, len(content) // 4, 7):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        (tmp_path / "flipped.parquet").write_bytes(flipped)
+        try:
+            pd.testing.assert_frame_equal(results.read("predictions", tmp_path / "flipped.parquet"), frame)
+        except DataError:
+            noticed += 1
+    assert noticed > 10

@@ -114,3 +114,21 @@ def test_a_checkpoint_of_anything_else_is_ignored(what, monkeypatch, tmp_path, c
     expected = fit_stack(**second)
     assert_same(found.stack.state(), 0, expected.stack.state(), 0)
     assert found.history.equals(expected.history)
+
+
+@pytest.mark.parametrize("harm", [lambda whole: whole[: len(whole) // 2], lambda whole: b""])
+def test_a_damaged_checkpoint_is_left_aside_with_a_warning(harm, monkeypatch, tmp_path, caplog):
+    splits = ragged_splits(validation=False)
+    arguments = {"training": Training(epochs=3, batch_size=8, learning_rate=0.02), "stack_size": len(splits)}
+    whole, point = fit_stack(network, DATA, splits, **arguments), tmp_path / "fit.pt"
+    with monkeypatch.context() as patch, pytest.raises(StoppedHereError):
+        interrupt(patch, 2)
+        fit_stack(network, DATA, splits, checkpoint=point, **arguments)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(harm(kept.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        resumed = fit_stack(network, DATA, splits, checkpoint=point, **arguments)
+    assert "is damaged" in caplog.text and "Training starts anew." in caplog.text
+    assert not list(tmp_path.iterdir())
+    for r in range(len(splits)):
+        assert_same(resumed.stack.state(), r, whole.stack.state(), r)

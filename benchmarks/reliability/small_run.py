@@ -54,6 +54,7 @@ class SmallRun:
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.results = self.folder / "results"
+        self.output = self.folder / "told.txt"
         self.settings = self.folder / "settings.yaml"
         self.settings.write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
 
@@ -67,12 +68,12 @@ class SmallRun:
         snakemake = [sys.executable, "-m", "snakemake", *TARGETS, "--cores", "2", "--keep-going"]
         return [*snakemake, "--directory", str(self.folder), "--configfile", str(self.settings), *arguments]
 
-    def start(self, *arguments: str, before: tuple[str, ...] = (), **how: object) -> subprocess.Popen:
-        """Start a run in a session of its own; `told` is what it says. `before` are words in front of the command."""
+    def start(self, *arguments: str, **how: object) -> subprocess.Popen:
+        """Start a run in a session of its own; `told` is what it says."""
         environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
-        with self._output().open("w", encoding="utf-8") as output:
+        with self.output.open("w", encoding="utf-8") as output:
             return subprocess.Popen(
-                [*before, *self.command(*arguments)],
+                self.command(*arguments),
                 cwd=ROOT,
                 env=environment,
                 stdout=output,
@@ -92,7 +93,7 @@ class SmallRun:
 
     def told(self) -> str:
         """What the last run said on the terminal."""
-        return self._output().read_text(encoding="utf-8", errors="replace")
+        return self.output.read_text(encoding="utf-8", errors="replace")
 
     def jobs(self) -> dict[int, str]:
         """Processes of jobs that are at work for this folder, whoever started them, and their rules."""
@@ -120,9 +121,6 @@ class SmallRun:
         kept = {name: path for name, path in kept.items() if name.parts[0] not in LEFT_OUT}
         kept = {name: path for name, path in kept.items() if path.name != ".snakemake_timestamp"}
         return {name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for name, path in kept.items()}
-
-    def _output(self) -> Path:
-        return self.folder / "told.txt"
 
 
 def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
