@@ -45,13 +45,9 @@ def hold(folder: Path) -> None:
         file = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise RunFolderError(disk_problem(error) or str(error)) from error
-    free = shutil.disk_usage(folder).free
-    if free < ROOM:
+    if lacking := _room_lacking(folder):
         file.close()
-        raise RunFolderError(
-            f"The disk of {folder.resolve()} has {free / 1e6:.1f} MB left: free some space, {ROOM / 1e6:.0f} MB at the very "
-            "least, and run the same command again. What is finished is kept."
-        )
+        raise RunFolderError(lacking)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -68,6 +64,22 @@ def hold(folder: Path) -> None:
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
     _held.append(file)
+
+
+def advice(folder: Path) -> str:
+    """Say what to do after a run of which not all jobs were done; first of all to free space, where that is lacking."""
+    return f"\n{_room_lacking(folder)}{ADVICE}"
+
+
+def _room_lacking(folder: Path) -> str:
+    """Say that the disk of a folder is all but full, or nothing."""
+    free = shutil.disk_usage(folder).free
+    if free >= ROOM:
+        return ""
+    return (
+        f"The disk of {folder.resolve()} has {free / 1e6:.1f} MB left: free some space, {ROOM / 1e6:.0f} MB at the very least, "
+        "and run the same command again. What is finished is kept."
+    )
 
 
 def disk_problem(error: BaseException | None) -> str:

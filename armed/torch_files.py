@@ -40,6 +40,10 @@ def read(path: Path, device: str | None = None) -> object:
         if damaged is None:
             return torch.load(path, weights_only=True, map_location=device)
         why = f"the checksum of {damaged} is wrong"
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a place before the beginning of the file
+            raise
+        why = "it tells of places that are not in it"
     except (
         zipfile.BadZipFile,
         RuntimeError,

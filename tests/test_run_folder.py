@@ -51,6 +51,11 @@ def test_a_disk_without_room_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 5_300_000, 5_300_000))
     with pytest.raises(RunFolderError, match=r"has 5.3 MB left: free some space, 20 MB"):
         run_folder.hold(tmp_path / "results")
+    assert run_folder.advice(tmp_path).startswith(f"\nThe disk of {tmp_path} has 5.3 MB left")
+
+
+def test_after_failed_jobs_a_person_is_told_what_to_do(tmp_path):
+    assert "run the same command again" in run_folder.advice(tmp_path) and "MB left" not in run_folder.advice(tmp_path)
 
 
 def test_what_cannot_be_written_is_told(tmp_path):

@@ -144,22 +144,22 @@ def _fit_all(
 ) -> None:
     splits = inputs.splits
     set_torch_threads(settings.get("torch_threads"))
-    started, timings, tunings = time.time(), {}, []
+    started, timings, tunings = time.monotonic(), {}, []
     elsewhere = _steps_elsewhere([variant for variant, _, _ in jobs], settings, data, splits, jobs[0][2])
     with atomic(folder, folder=True) as temporary:
         for variant, method, arguments in jobs:
             log.info("Fitting %s, variant %s, on data %s.", method.__name__, variant.name, variant.data)
-            begin = time.time()
+            begin = time.monotonic()
             how = {"steps_elsewhere": elsewhere[variant.folder]} if elsewhere else {}
             fitted, tuned = _fit_variant(variant, method(**arguments), settings, data, splits, checkpoints, how)
             fitted.save(temporary / variant.folder)
             tunings += [] if tuned is None else [tuned]
-            timings[variant.folder] = round(time.time() - begin, 2)
+            timings[variant.folder] = round(time.monotonic() - begin, 2)
             log.info("Fitted %d models in %.1f s.", len(fitted.replicas_), timings[variant.folder])
         if tunings:
             pd.concat(tunings).to_csv(temporary / "tuning.tsv", sep="\t", index=False)
         told = record_of_run(settings, code, jobs[0][2], inputs, temporary)
-        told |= {"seconds": timings, "wall_seconds": round(time.time() - started, 2)}
+        told |= {"seconds": timings, "wall_seconds": round(time.monotonic() - started, 2)}
         told["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         (temporary / "run.json").write_text(json.dumps(told, indent=1))
     shutil.rmtree(checkpoints, ignore_errors=True)

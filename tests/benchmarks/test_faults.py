@@ -1,4 +1,4 @@
-"""Faults in a small run: it goes on to the same results, or stops with a sentence (`python -m benchmarks.reliability.faults`)."""
+"""Faults in a small run: it goes on to the same results, or stops with a sentence; `benchmarks.reliability.faults` has more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills at random moments of a small run: it goes on to the same results (`python -m benchmarks.reliability.kills` does more)."""
+"""Kills at random moments of a small run: it goes on to the same results (`benchmarks.reliability.kills` does more)."""
 
 from __future__ import annotations
 
