@@ -18,7 +18,7 @@ import pandas as pd
 
 from armed.run_folder import ADVICE
 from benchmarks.reliability.fault_cases import AGAIN, CASES, CannotBeTriedError, Case
-from benchmarks.reliability.small_run import SmallRun, differences
+from benchmarks.reliability.small_run import SmallRun, differences, undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ SAME, STOPPED = "same results", "stopped with a sentence"
 NOT_TRIED = "not tried"
 
 
-def measure(folder: Path, cases: Iterable[Case] = CASES, kept: Path | None = None) -> pd.DataFrame:
+def measure(
+    folder: Path, cases: Iterable[Case] = CASES, kept: Path | None = None, whole: SmallRun | None = None
+) -> pd.DataFrame:
     """Put each fault into a run, look at what the run says, take the fault away, and compare what a further run ends with.
 
     Parameters
@@ -38,6 +40,8 @@ def measure(folder: Path, cases: Iterable[Case] = CASES, kept: Path | None = Non
         Those with the same `again` that follow one another share a folder.
     kept : Path, optional
         File that the table is written to as it grows.
+    whole : SmallRun, optional
+        An undisturbed run, where it is there already.
 
     Returns
     -------
@@ -45,12 +49,10 @@ def measure(folder: Path, cases: Iterable[Case] = CASES, kept: Path | None = Non
         One row for each fault: `COLUMNS`. `identical`: when the fault is gone, a run ends with the results of an undisturbed
         one, byte for byte.
     """
-    undisturbed = SmallRun(folder / "undisturbed")
-    if undisturbed.run() != 0:
-        raise RuntimeError(f"the undisturbed run failed: {undisturbed.told()[-3000:]}")
-    expected, rows = undisturbed.contents(), []
+    whole = whole or undisturbed(folder / "undisturbed")
+    expected, rows = whole.contents(), []
     for number, (again, together) in enumerate(groupby(cases, key=lambda case: case.again)):
-        run = undisturbed.copy(folder / f"{number}_{again}")
+        run = whole.copy(folder / f"{number}_{again}")
         of_group = _group(run, again, list(together), expected)
         rows += of_group
         if kept is not None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from benchmarks.reliability.small_run import PATIENCE, SmallRun, differences
+from benchmarks.reliability.small_run import PATIENCE, SmallRun, differences, undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,14 @@ class Trial:
             time.sleep(min(0.05, left))
 
 
-def measure(folder: Path, kills: int = 60, seed: int = 0, in_a_trial: int = IN_A_TRIAL, kept: Path | None = None):
+def measure(
+    folder: Path,
+    kills: int = 60,
+    seed: int = 0,
+    in_a_trial: int = IN_A_TRIAL,
+    kept: Path | None = None,
+    whole: SmallRun | None = None,
+) -> pd.DataFrame:
     """Kill small runs, and compare what they end with byte for byte with an undisturbed run.
 
     Parameters
@@ -127,6 +134,8 @@ def measure(folder: Path, kills: int = 60, seed: int = 0, in_a_trial: int = IN_A
         Kills of one run.
     kept : Path, optional
         File that the table is written to after each trial.
+    whole : SmallRun, optional
+        The undisturbed run, where it is there already.
 
     Returns
     -------
@@ -134,11 +143,9 @@ def measure(folder: Path, kills: int = 60, seed: int = 0, in_a_trial: int = IN_A
         One row for each kill: `COLUMNS`. `rule` is the job's, or those of all jobs at work; `after_s` counts from the start
         of the command; `outcome` and `identical` are those of the run that was killed, in the end.
     """
-    undisturbed, begun = SmallRun(folder / "undisturbed"), time.monotonic()
-    if undisturbed.run() != 0:
-        raise RuntimeError(f"the undisturbed run failed: {undisturbed.told()[-3000:]}")
-    expected, pace = undisturbed.contents(), (time.monotonic() - begun) / 6
-    log.info("The undisturbed run took %.0f s and left %d files to compare.", 6 * pace, len(expected))
+    whole = whole or undisturbed(folder / "undisturbed")
+    expected, pace = whole.contents(), whole.seconds / 6
+    log.info("The undisturbed run took %.0f s and left %d files to compare.", whole.seconds, len(expected))
     rng, rows, number = random.Random(seed), [], 0
     while len(rows) < kills:
         number += 1

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -54,6 +55,7 @@ class SmallRun:
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.results = self.folder / "results"
+        self.seconds = 0.0
         self.output = self.folder / "told.txt"
         self.settings = self.folder / "settings.yaml"
         self.settings.write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
@@ -68,8 +70,14 @@ class SmallRun:
         snakemake = [sys.executable, "-m", "snakemake", *TARGETS, "--cores", "2", "--keep-going"]
         return [*snakemake, "--directory", str(self.folder), "--configfile", str(self.settings), *arguments]
 
-    def start(self, *arguments: str, **how: object) -> subprocess.Popen:
-        """Start a run in a session of its own; `told` is what it says."""
+    def start(self, *arguments: str, limit: Callable[[], None] = lambda: None) -> subprocess.Popen:
+        """Start a run in a session of its own; `told` is what it says. `limit` is called in its process first."""
+
+        def begin() -> None:
+            # As in a terminal, whatever started this: in the background of a script Ctrl-C would be ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            limit()
+
         environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
         with self.output.open("w", encoding="utf-8") as output:
             return subprocess.Popen(
@@ -79,17 +87,19 @@ class SmallRun:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **how,
+                preexec_fn=begin,
             )
 
-    def run(self, *arguments: str, **how: object) -> int:
-        """Run to the end, or kill what hangs; the exit status."""
-        process = self.start(*arguments, **how)
+    def run(self, *arguments: str, limit: Callable[[], None] = lambda: None) -> int:
+        """Run to the end, or kill what hangs; the exit status. `seconds` is how long it took."""
+        process, begun = self.start(*arguments, limit=limit), time.monotonic()
         try:
             return process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return process.wait()
+        finally:
+            self.seconds = time.monotonic() - begun
 
     def told(self) -> str:
         """What the last run said on the terminal."""
@@ -121,6 +131,14 @@ class SmallRun:
         kept = {name: path for name, path in kept.items() if name.parts[0] not in LEFT_OUT}
         kept = {name: path for name, path in kept.items() if path.name != ".snakemake_timestamp"}
         return {name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for name, path in kept.items()}
+
+
+def undisturbed(folder: Path) -> SmallRun:
+    """A run that nothing happens to, whose results are those to compare with."""
+    run = SmallRun(folder)
+    if run.run() != 0:
+        raise RuntimeError(f"the undisturbed run failed: {run.told()[-3000:]}")
+    return run
 
 
 def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:

@@ -13,10 +13,11 @@ SHORT += ("full disk", "checkpoint with a bit flipped")
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
+def table(tmp_path_factory, whole):
     """The cases of `SHORT`, one of each."""
     first = {case.fault: case for case in reversed(CASES) if case.fault in SHORT}
-    return faults.measure(tmp_path_factory.mktemp("faults"), sorted(first.values(), key=lambda case: case.again))
+    cases = sorted(first.values(), key=lambda case: case.again)
+    return faults.measure(tmp_path_factory.mktemp("faults"), cases, whole=whole)
 
 
 @pytest.mark.slow

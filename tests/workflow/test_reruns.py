@@ -135,8 +135,6 @@ def test_an_interrupted_run_continues_to_the_same_numbers(smoke, how):
     os.killpg(process.pid, how)
     process.wait(timeout=120)
     assert not (results / "metrics.tsv").exists()
-    if how == signal.SIGKILL:
-        smoke.run("--unlock", directory=directory)
     done = smoke.run(directory=directory)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     for name in (
