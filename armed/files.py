@@ -57,11 +57,12 @@ def _clear_leftovers(path: Path) -> None:
     """Remove what killed processes of this machine left behind for `path`."""
     for leftover in path.parent.glob(f".partial-{_HOST}-*-{glob.escape(path.name)}"):
         number = leftover.name.removeprefix(f".partial-{_HOST}-").partition("-")[0]
-        if number.isdigit() and not _runs(int(number)):
+        if number.isdigit() and not is_running(int(number)):
             _remove(leftover)
 
 
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this id on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

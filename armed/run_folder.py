@@ -15,6 +15,8 @@ from armed.errors import RunFolderError
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
+RUN_PROCESS = "ARMED_RUN_PROCESS"
+"""Environment variable by which jobs know the process of Snakemake that started them."""
 ROOM = 20_000_000
 """Bytes below which a run does not begin: with less, Snakemake could not keep its own records."""
 ADVICE = """

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from armed import checksums, own_studies
 from armed.errors import ArmedError, JobEndedError
-from armed.run_folder import disk_problem
+from armed.files import is_running
+from armed.run_folder import RUN_PROCESS, disk_problem
 
 _AGAIN = "Run the same command again: finished jobs are kept, and a training goes on after its last epoch."
 _DEATH_OF_PARENT = 1  # prctl's PR_SET_PDEATHSIG
@@ -109,3 +110,6 @@ def _end_with_the_run() -> None:
     """Let the system end this job when Snakemake is killed: the next run would do the same work beside it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_OF_PARENT, signal.SIGKILL)
+    # It may have been killed while this process was starting.
+    if (run := os.environ.get(RUN_PROCESS)) and not is_running(int(run)):
+        sys.exit("The run that started this job has ended; the job ends too.")

@@ -62,14 +62,12 @@ def measure(
 
 
 def _group(run: SmallRun, again: str, cases: list[Case], expected: dict[str, str]) -> list[dict]:
-    rows, through = [], True
+    rows = []
     for case in cases:
-        if through:
-            _undo(run, again)
+        _undo(run, again)
         outcome, message = _tried(run, case, expected)
         log.info("%s (%s): %s. %s", case.fault, case.where, outcome, message)
         rows.append({"fault": case.fault, "where": case.where, "outcome": outcome, "message": message})
-        through = outcome == SAME
     done = run.run()
     wrong = differences(run.contents(), expected)
     if done or wrong:

@@ -59,14 +59,19 @@ class Trial:
             self._disturb(process)
             if process.returncode == 0:
                 return SAME
-            if self.run.jobs():
-                time.sleep(1)
-            if orphans := self.run.jobs():
+            if orphans := self._orphans():
                 return f"jobs outlived their run: {', '.join(orphans.values())}"
             # Without a kill of ours a run must get through.
             unasked = 0 if len(self.rows) > before else unasked + 1
             if unasked:
                 return "stopped: " + self.run.told().strip().splitlines()[-1]
+
+    def _orphans(self) -> dict[int, str]:
+        """Jobs that are still there half a minute after their run has ended; one that was just starting takes a while."""
+        until = time.monotonic() + 30
+        while (found := self.run.jobs()) and time.monotonic() < until:
+            time.sleep(0.2)
+        return found
 
     def _disturb(self, process: subprocess.Popen) -> None:
         """Kill at random moments until the run ends, in one way or the other."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from armed.run_folder import RUN_PROCESS
+
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import errno, os, sys, time
@@ -132,3 +134,14 @@ def test_a_job_ends_when_its_run_is_killed():
     )
     run.stdin.close(), run.stdout.close()
     assert not alive
+
+
+def test_a_job_whose_run_has_ended_before_it_began_does_nothing(monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    monkeypatch.setenv(RUN_PROCESS, str(ended.pid))
+    done = subprocess.run(command(WRITE), capture_output=True, text=True)
+    assert done.returncode == 1 and "The run that started this job has ended" in done.stderr
+    assert not Path("results/out.tsv").exists() and not Path("job.log").exists()
+    monkeypatch.setenv(RUN_PROCESS, str(os.getpid()))
+    assert job(WRITE)[0] == 0

@@ -1,4 +1,5 @@
 # What the rules share: the package, the checked configuration, and the parameters that decide what runs again.
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from armed import config as configuration
 from armed import registry, reproducibility, retrieval, run_folder
 
 configuration.complete(config)
+os.environ[run_folder.RUN_PROCESS] = str(os.getpid())
 
 STUDIES = configuration.selected_studies(config)
 STAND_INS = range(max((len(configuration.datasets(config, study)) for study in STUDIES), default=0))
