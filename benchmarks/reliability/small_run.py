@@ -107,10 +107,12 @@ class SmallRun:
 
     def jobs(self) -> dict[int, str]:
         """Processes of jobs that are at work for this folder, whoever started them, and their rules."""
-        found = {}
+        found, scripts = {}, self.folder / ".snakemake" / "scripts"
+        if not scripts.is_dir() or not any(scripts.iterdir()):  # to look through all processes takes longer
+            return found
         for process in psutil.process_iter(["pid", "cmdline"]):
             script = (process.info["cmdline"] or [""])[-1]
-            if script.startswith(f"{self.folder}/.snakemake/scripts/"):
+            if script.startswith(f"{scripts}/"):
                 found[process.info["pid"]] = Path(script).name.split(".")[1]
         return found
 
@@ -121,7 +123,7 @@ class SmallRun:
             for pid, of_rule in self.jobs().items():
                 if rule in ("", of_rule):
                     return pid
-            time.sleep(0.05)
+            time.sleep(0.1)
         return None
 
     def contents(self) -> dict[str, str]:
