@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from armed import torch_files
 from armed.cells import Cells
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Fold
 from armed.epochs import Draws, draw_epoch, eager_epoch
+from armed.errors import DamagedError
 from armed.files import atomic
 from armed.losses import CLASS_WEIGHTS, class_weights, label_loss
 from armed.metrics import compute
@@ -224,7 +226,7 @@ def _save_checkpoint(
         "history": {c: torch.from_numpy(whole[c].to_numpy(copy=True)) for c in whole.columns},
     }
     with atomic(path) as temporary:
-        torch.save(content, temporary)
+        torch_files.write(content, temporary)
 
 
 def _resume(
@@ -233,7 +235,11 @@ def _resume(
     """Continue from a checkpoint of the same training; returns the first epoch to train."""
     if path is None or not path.exists():
         return 0
-    content = torch.load(path, weights_only=True)
+    try:
+        content = torch_files.read(path)
+    except DamagedError as damage:
+        log.warning("%s Training starts anew.", damage)
+        return 0
     if content.get("setup") != setup:
         log.warning("%s belongs to other replicas, data or settings; training starts anew.", path)
         return 0

@@ -118,7 +118,10 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
     """
     schema = table(table_name)
     if table_name in PARQUET:
-        return _checked(table_name, pd.read_parquet(path, engine="pyarrow"), {}, str(path))
+        # Text as codes of distinct words: a file of a kilobyte can repeat a long word a million times.
+        words = [column for column, kind in schema.columns.items() if kind == TEXT]
+        frame = pd.read_parquet(path, engine="pyarrow", read_dictionary=words)
+        return _checked(table_name, frame, {}, str(path))
     undefined = {c: ["NaN", "nan", ""] for c, kind in schema.columns.items() if kind == REAL}
     text = {c: "str" for c, kind in schema.columns.items() if kind == TEXT}
     frame = pd.read_csv(

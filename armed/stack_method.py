@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from armed import torch_files
 from armed.convolutional import as_pool
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
@@ -383,10 +384,10 @@ class StackMethod(Method):
         return table[["seed", "fold", "cluster", "effect", "feature", "mean", "sd"]]
 
     def _save(self, folder):
-        torch.save(self.stack_.state(), folder / "weights.pt")
+        torch_files.write(self.stack_.state(), folder / "weights.pt")
         self.history_.to_csv(folder / "history.tsv", sep="\t", index=False)
 
     def _load(self, folder):
-        state = torch.load(folder / "weights.pt", weights_only=True, map_location=self.device)
+        state = torch_files.read(folder / "weights.pt", self.device)
         self.stack_ = Stack(self._factory()().to(self.device), state)
         self.history_ = pd.read_csv(folder / "history.tsv", sep="\t")

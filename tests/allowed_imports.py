@@ -7,7 +7,7 @@ from __future__ import annotations
 RECORDS = {"errors", "files", "registry", "labels", "reproducibility", "schemas", "results"}
 NETWORKS = {"errors", "layers", "losses", "models"}
 STACKS = RECORDS | NETWORKS | {"data", "metrics", "stack_sizes", "convolutional", "parameters", "stack", "optimisers"}
-STACKS |= {"programs", "batching"}
+STACKS |= {"programs", "batching", "torch_files"}
 TRAINING = STACKS | {"replicas", "epochs", "step_cache", "compiled", "engines", "loop", "training_checks", "training"}
 FITTING = TRAINING | {"method", "stack_method", "cluster_inference", "interpretation"}
 TABLES = RECORDS | {"cells", "metrics", "weighted_metrics", "intervals", "statistics", "scoring", "comparison"}
@@ -18,13 +18,14 @@ JUDGING = {"claims", "claim_evidence", "claim_rules"}
 SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 SHOWING |= {"robustness", "sensitivity", "author_choices", "robustness_tables", "sweep_config"}
 MAY_IMPORT = {
-    "errors": set(),
+    "names": set(),
+    "errors": {"names"},
     "entries": set(),
     "registry": {"entries", "errors"},
     "labels": {"errors", "registry"},
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
-    "own_studies": {"errors", "registry"},
+    "own_studies": {"errors", "names", "registry"},
     "sweep_config": {"registry"},
     "config_rules": {"errors", "registry", "own_studies", "tuning_config", "sweep_config"},
     "config_checks": {"errors", "registry", "own_studies", "config_rules"},
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
+    "torch_files": {"errors"},
     "retrieval": {"errors", "files", "reproducibility"},
     "results": {"errors", "files", "registry", "labels", "reproducibility", "schemas"},
     "cells": {"errors"},
@@ -43,7 +45,7 @@ MAY_IMPORT = {
     "weighted_metrics": {"cells", "metrics"},
     "bootstrap": TABLES,
     "associations": TABLES,
-    "data": {"errors", "files", "registry", "reproducibility", "data"},
+    "data": {"errors", "files", "names", "registry", "reproducibility", "data"},
     "layers": {"errors", "layers"},
     "losses": {"errors"},
     "models": NETWORKS,
