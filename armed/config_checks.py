@@ -20,6 +20,7 @@ SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "conf
 OWN_FORMS = {registry.OWN: "own_table", registry.OWN_IMAGES: "own_images"}
 """Forms of the blocks of studies that the user declares, by what models list them as."""
 _VARIANT_NAME = r"^[A-Za-z][A-Za-z0-9_]*\Z"
+_DEEPEST = 50  # blocks within blocks
 _TYPES = {
     "integer": "a whole number",
     "number": "a number",
@@ -63,8 +64,13 @@ def problems_of(document: object, rules: Mapping) -> list[str]:
 
 
 def parse_yaml(text: str) -> object:
-    """Parse YAML 1.1, as Snakemake does."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    """Parse YAML 1.1, as Snakemake does, into plain values; what is nested so deep that it would end the process is refused."""
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError(f"blocks within blocks, more than {_DEEPEST} deep")
+    return yaml.load(text, Loader=loader)
 
 
 @functools.cache

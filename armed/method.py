@@ -241,7 +241,7 @@ class Method(ABC):
             The folder holds no such method, or it is damaged.
         """
         try:
-            return cls._read(Path(folder))
+            return cls._from_folder(Path(folder))
         except _BROKEN as error:
             if isinstance(error, ArmedError):
                 raise
@@ -252,7 +252,7 @@ class Method(ABC):
             ) from error
 
     @classmethod
-    def _read(cls, folder: Path) -> Self:
+    def _from_folder(cls, folder: Path) -> Self:
         content = json.loads((folder / "method.json").read_text(encoding="utf-8"))
         method = cls(**content["settings"])
         method.replicas_ = [tuple(pair) for pair in content["replicas"]]
