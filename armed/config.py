@@ -17,6 +17,11 @@ from armed import config_checks, config_rules, own_studies, registry, sweep_conf
 from armed.errors import ConfigError, Problems, did_you_mean
 from armed.tuning_config import tuning_settings
 
+MOST_ENTRIES = 200_000
+"""Of a configuration, aliases written out; ten lines of YAML can stand for billions, or for a block in itself."""
+_ENDLESS = (
+    f"has more than {MOST_ENTRIES} entries, aliases (*name) written out: take out those that refer to one another"
+)
 _OF_INFERENCE = ("epochs", "patience", "validation_fraction")  # keys of a Z-predictor that are not of its network
 
 
@@ -59,6 +64,9 @@ def check(config: Mapping) -> None:
         With one sentence for each problem: the key, the value given, what was expected, the nearest valid name.
     """
     problems = Problems(ConfigError, "the configuration")
+    if not _is_finite(config):
+        problems.add(_ENDLESS)
+        problems.raise_if_any()
     for sentence in config_checks.find_problems(_plain(config)):
         problems.add(sentence)
     problems.raise_if_any()
@@ -306,15 +314,30 @@ def _read(path: Path) -> dict:
     if not path.is_file():
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.yaml")))
         raise ConfigError(f"There is no configuration file '{path}'.{near}")
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         block = json.loads(text) if path.suffix == ".json" else config_checks.parse_yaml(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"The configuration file '{path}' is not valid YAML or JSON: {error}") from error
+    if not _is_finite(block):
+        raise ConfigError(f"The configuration file '{path}' {_ENDLESS}.")
     if not isinstance(block, dict):
         given = config_rules.show(block)
         raise ConfigError(f"The configuration file '{path}' holds {given}, but keys with values were expected.")
     return block
+
+
+def _is_finite(block: object) -> bool:
+    """Whether a block has at most `MOST_ENTRIES`, each counted as often as it is reached."""
+    waiting, entries = [block], 0
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+        waiting.extend(inner)
+        entries += len(inner)
+        if entries > MOST_ENTRIES:
+            return False
+    return True
 
 
 def _plain(value: object) -> object:

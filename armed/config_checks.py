@@ -19,7 +19,8 @@ from armed.errors import did_you_mean
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "config.schema.yaml"
 OWN_FORMS = {registry.OWN: "own_table", registry.OWN_IMAGES: "own_images"}
 """Forms of the blocks of studies that the user declares, by what models list them as."""
-_VARIANT_NAME = "^[A-Za-z][A-Za-z0-9_]*$"
+_VARIANT_NAME = r"^[A-Za-z][A-Za-z0-9_]*\Z"
+_DEEPEST = 50  # blocks within blocks
 _TYPES = {
     "integer": "a whole number",
     "number": "a number",
@@ -42,11 +43,12 @@ _MEANT = {"gpu": "cuda"}  # by spelling, the nearest device would be the cpu
 def find_problems(config: dict) -> list[str]:
     """One sentence for each problem of a merged configuration, which is changed: wrong values are taken out."""
     config.update(own_studies.complete(config))
+    of_names = list(own_studies.find_problems(config))
     own = own_studies.names(config)
     images = {name for name in own if own_studies.listed(config, name) == registry.OWN_IMAGES}
     rules = schema(tuple(n for n in own if n not in images), tuple(n for n in own if n in images))
     errors = sorted(_Validator(rules).iter_errors(config), key=lambda e: _dotted(e.absolute_path))
-    sentences = [sentence for error in errors for sentence in _explain(error)]
+    sentences = of_names + [sentence for error in errors for sentence in _explain(error)]
     # From the end of each list, so that the positions of the entries before it stay right.
     for error in sorted(errors, key=lambda e: [str(p).zfill(9) for p in e.absolute_path], reverse=True):
         _take_out(config, error)
@@ -62,8 +64,13 @@ def problems_of(document: object, rules: Mapping) -> list[str]:
 
 
 def parse_yaml(text: str) -> object:
-    """Parse YAML 1.1, as Snakemake does."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    """Parse YAML 1.1, as Snakemake does, into plain values; what is nested so deep that it would end the process is refused."""
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError(f"blocks within blocks, more than {_DEEPEST} deep")
+    return yaml.load(text, Loader=loader)
 
 
 @functools.cache

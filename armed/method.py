@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +21,15 @@ import pandas as pd
 
 from armed.data.clustered import ClusteredData
 from armed.data.splits import Splits
-from armed.errors import ConfigError, DataError, NotFittedError, UnseenClusterError, did_you_mean
+from armed.errors import ArmedError, ConfigError, DataError, NotFittedError, UnseenClusterError, did_you_mean
 from armed.files import atomic
 from armed.soft_membership import MOST_NUMBERS, SoftMembership
 
 NEW_CLUSTERS = ("infer", "population", "error")
 Rows = Mapping[tuple[int, int], np.ndarray]
+_BROKEN = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+_BROKEN = (*_BROKEN, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What reading the files of a method can end with where they are not what `save` wrote."""
 
 
 @dataclass
@@ -219,7 +224,8 @@ class Method(ABC):
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote.
 
-        The class called decides how the weights are used (ARMED's may be loaded as `RandomizedZ`).
+        The class called decides how the weights are used (ARMED's may be loaded as `RandomizedZ`). Nothing in the folder
+        is run, whoever made it.
 
         Parameters
         ----------
@@ -229,8 +235,26 @@ class Method(ABC):
         -------
         Method
             Fitted.
+
+        Raises
+        ------
+        DataError, DamagedError
+            The folder holds no such method, or it is damaged.
         """
-        content = json.loads((Path(folder) / "method.json").read_text())
+        try:
+            return cls._from_folder(Path(folder))
+        except _BROKEN as error:
+            if isinstance(error, ArmedError):
+                raise
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DataError(
+                f"{folder} holds no {cls.__name__} that can be read ({told}); expected a folder that `save` of that class"
+                " wrote: fit and save the model again, or get it again from who made it."
+            ) from error
+
+    @classmethod
+    def _from_folder(cls, folder: Path) -> Self:
+        content = json.loads((folder / "method.json").read_text(encoding="utf-8"))
         method = cls(**content["settings"])
         method.replicas_ = [tuple(pair) for pair in content["replicas"]]
         method.levels_ = np.array(content["levels"])
@@ -238,7 +262,7 @@ class Method(ABC):
         method.sample_shape_ = tuple(content.get("sample_shape", [len(method.feature_names_)]))
         method.n_outputs_ = content["n_outputs"]
         method.notes_ = {(seed, fold): note for seed, fold, note in content["notes"]}
-        method._load(Path(folder))
+        method._load(folder)
         return method
 
     def _begin(self, data: ClusteredData, splits: Splits, seeds: Sequence[int] | None) -> list:

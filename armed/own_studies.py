@@ -8,12 +8,17 @@ Loads no torch: the workflow is parsed with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 from armed import registry
+from armed.names import fault
 
 DEFAULTS = {registry.OWN: "own_study", registry.OWN_IMAGES: "own_images"}
 """Blocks of defaults, by what stands for such studies in the registry."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # names of files and folders, and a wildcard of the workflow
+_TAKEN = re.compile(r"claims|robustness|author|con|prn|aux|nul|com\d|lpt\d")
+"""Begin names of other files of results, or are no names of files on Windows."""
 
 
 def names(config: Mapping) -> list[str]:
@@ -22,6 +27,24 @@ def names(config: Mapping) -> list[str]:
     if not isinstance(studies, Mapping):
         return []
     return [name for name, block in studies.items() if name not in registry.BUILT_IN and _has_path(block)]
+
+
+def find_problems(config: Mapping) -> Iterator[str]:
+    """Sentences on names and titles of own studies that cannot be: the names become those of files."""
+    others = {name.lower(): name for name in registry.BUILT_IN}
+    for name in names(config):
+        if not _NAME.fullmatch(name):
+            yield (
+                f"studies has {name[:80]!a}, which cannot name a study: files are named after it. Expected at most 64"
+                " letters, digits, '_' and '-', a letter first; its title (data.title) may be any text."
+            )
+        elif _TAKEN.fullmatch(name.lower()):
+            yield f"studies.{name} has a name that files of results have already, or cannot have; give it another."
+        elif (other := others.setdefault(name.lower(), name)) != name:
+            yield f"studies.{name} and studies.{other} would share files where the case of letters does not count; rename one."
+        title = config["studies"][name]["data"].get("title")
+        if isinstance(title, str) and (told := fault(title)):
+            yield f"studies.{name[:80]}.data.title: {told}, but a title of one short line was expected."
 
 
 def listed(config: Mapping, name: str) -> str:

@@ -129,7 +129,9 @@ def read(table_name: str, path: str | Path) -> pd.DataFrame:
 def _parsed(table_name: str, schema: Table, path: str | Path) -> pd.DataFrame:
     """The file as a table, before it is held against its schema."""
     if table_name in PARQUET:
-        return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+        # Text as codes of distinct words: a file of a kilobyte can repeat a long word a million times.
+        words = [column for column, kind in schema.columns.items() if kind == TEXT]
+        return pd.read_parquet(path, engine="pyarrow", read_dictionary=words, page_checksum_verification=True)
     undefined = {c: ["NaN", "nan", ""] for c, kind in schema.columns.items() if kind == REAL}
     text = {c: "str" for c, kind in schema.columns.items() if kind == TEXT}
     return pd.read_csv(

@@ -8,7 +8,7 @@ operation that mixes them: a replica in a stack is the replica trained alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from armed.convolutional import (
     one_by_one,
     uncompiled,
 )
-from armed.errors import UnsupportedLayerError
+from armed.errors import DataError, UnsupportedLayerError
 from armed.parameters import Parameters
 from armed.stack_sizes import SMALL_NETWORK, is_convolutional, trains_alone
 
@@ -49,6 +49,11 @@ class Stack:
     state : dict of str to Tensor
         Parameters and buffers of all replicas, each (R, ...).
 
+    Raises
+    ------
+    DataError
+        The state is not one of this module.
+
     Attributes
     ----------
     convolutional : bool
@@ -65,6 +70,7 @@ class Stack:
         self.alone = trains_alone(module)
         self.precision = "float32"
         self.module.check_inputs = False
+        _check_fit(module, state)
         # Frozen parameters are held with the buffers: no step changes them.
         names = {name for name, p in module.named_parameters() if p.requires_grad}
         adversary = {name: t for name, t in state.items() if name in names and name.startswith("adversary.")}
@@ -361,6 +367,16 @@ def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, cluster
     """The adversary's logits (n, q) of one replica, for `Stack.evaluate`."""
     with torch.no_grad():
         return {"cluster_logits": stack.call(params, buffers, X, clusters, **_labels_alone(stack)).cluster_logits}
+
+
+def _check_fit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Weights may come from a file of anyone's, and shapes that do not fit can broadcast to others that do."""
+    expected = {name: tuple(t.shape) for name, t in _named_tensors(module)}
+    given = {name: tuple(t.shape[1:]) for name, t in state.items() if isinstance(t, Tensor) and t.ndim}
+    if len({len(t) for t in state.values()}) != 1 or given != expected:
+        wrong = next((name for name in {**expected, **state} if given.get(name) != expected.get(name)), "all")
+        told = f"'{wrong}' is {given.get(wrong, 'missing')}, and {expected.get(wrong, 'no part')} of the network"
+        raise DataError(f"The weights are not those of this network, for as many replicas each: {told}.")
 
 
 def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:

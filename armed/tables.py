@@ -24,6 +24,9 @@ _DIGITS = 3
 _VERDICTS = {"agrees", "differs", "not comparable", "supported", "contradicted", "inconclusive", "not run"}
 _LONG = 40  # characters; longer texts wrap
 
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
 SORTED, FILTERED = 6, 15
 """Tables with more rows can be sorted, and filtered, by readers of a page; of fewer all is seen at a glance."""
 
@@ -293,11 +296,16 @@ def table(name: str, frame: pd.DataFrame, folder: Path, caption: str = "") -> tu
     return tuple(written)
 
 
+def latex(text: str) -> str:
+    """Text for LaTeX that shows as it is: a title of anyone's is no command."""
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
 def _latex(name: str, frame: pd.DataFrame, caption: str) -> str:
     styler = frame.style.hide(axis="index").format(escape="latex", na_rep=_MISSING)
     styler = styler.format_index(escape="latex", axis=1)
     layout = "".join("r" if _is_numeric(frame[c]) else "l" for c in frame.columns)
-    text = styler.to_latex(hrules=True, column_format=layout, caption=caption or None, label=f"tab:{name}")
+    text = styler.to_latex(hrules=True, column_format=layout, caption=latex(caption) or None, label=f"tab:{name}")
     return text.replace("−", "$-$").replace(_MISSING, "--")
 
 

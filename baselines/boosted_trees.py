@@ -12,11 +12,13 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from armed.errors import ConfigError
+from armed.errors import ConfigError, DamagedError
 from armed.reproducibility import derive_seed
+from baselines import tree_text
 from baselines.one_by_one import OneByOne
 
 MODELS = "trees.json.gz"
+LARGEST = 2 * 10**9  # bytes of it, unpacked
 SHUFFLES = 5
 # Mean |x - x'| of two draws from a normal distribution, in its s.d.
 SHUFFLED_DISTANCE = 2 / np.sqrt(np.pi)
@@ -134,5 +136,10 @@ class BoostedTrees(OneByOne):
             file.write(json.dumps(self.models_).encode())
 
     def _load(self, folder):
-        with gzip.open(folder / MODELS, "rt", encoding="utf-8") as file:
-            self.models_ = json.load(file)
+        with gzip.open(folder / MODELS, "rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise DamagedError(f"{folder / MODELS} has more than {LARGEST} bytes unpacked; it is not read.")
+        self.models_ = json.loads(content)
+        for text in self.models_:
+            tree_text.check(text)

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 
+from armed.data.arrays import read_arrays
 from baselines.boosted_trees import BoostedTrees
-from baselines.one_by_one import cluster_effects
+from baselines.one_by_one import MOST_ESTIMATES, cluster_effects
 
 LIKELIHOODS = {"binary": ("bernoulli_logit", "binary"), "continuous": ("gaussian", "regression_l2")}
 STATE = ("effects_", "effect_sds_", "variances_")
@@ -114,6 +115,6 @@ class GPBoost(BoostedTrees):
 
     def _load(self, folder):
         super()._load(folder)
-        with np.load(folder / "estimates.npz", allow_pickle=False) as file:
-            for name in STATE:
-                setattr(self, name, file[name])
+        found = read_arrays(folder / "estimates.npz", MOST_ESTIMATES)
+        for name in STATE:
+            setattr(self, name, found[name])

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from armed.data.arrays import read_arrays
 from armed.errors import ConfigError, Problems, did_you_mean
-from baselines.one_by_one import OneByOne, cluster_effects
+from baselines.one_by_one import MOST_ESTIMATES, OneByOne, cluster_effects
 
 DEPENDENT = 1e-8  # a standardised column whose part not explained by those before it has a smaller s.d. is left out
 STATE = ("betas_", "beta_sds_", "effects_", "effect_sds_", "covariances_", "residual_sds_")
@@ -258,10 +259,10 @@ class LinearMixed(OneByOne):
         np.savez(folder / "estimates.npz", slopes_=np.array(self.slopes_, dtype=np.int64), **state)
 
     def _load(self, folder):
-        with np.load(folder / "estimates.npz", allow_pickle=False) as file:
-            self.slopes_ = [int(j) for j in file["slopes_"]]
-            for name in STATE:
-                setattr(self, name, file[name])
+        found = read_arrays(folder / "estimates.npz", MOST_ESTIMATES)
+        self.slopes_ = [int(j) for j in found["slopes_"]]
+        for name in STATE:
+            setattr(self, name, found[name])
 
 
 def _slopes(slopes: str | Sequence[str] | None, names: tuple[str, ...], problems: Problems) -> list[int]:

@@ -10,7 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as Logistic
 from sklearn.linear_model import Ridge
 
-from baselines.one_by_one import OneByOne, cluster_effects
+from armed.data.arrays import read_arrays
+from baselines.one_by_one import MOST_ESTIMATES, OneByOne, cluster_effects
 
 STATE = ("intercepts_", "coefficients_", "clusters_")
 MOST_STEPS = 1000  # of the optimiser; scikit-learn's 100 are too few for some folds
@@ -91,6 +92,6 @@ class LogisticRegression(OneByOne):
         np.savez(folder / "estimates.npz", **{name: getattr(self, name) for name in STATE})
 
     def _load(self, folder):
-        with np.load(folder / "estimates.npz", allow_pickle=False) as file:
-            for name in STATE:
-                setattr(self, name, file[name])
+        found = read_arrays(folder / "estimates.npz", MOST_ESTIMATES)
+        for name in STATE:
+            setattr(self, name, found[name])

@@ -13,6 +13,9 @@ from armed.data.splits import Fold
 from armed.errors import DataError, Problems
 from armed.method import Method
 
+MOST_ESTIMATES = 10**9
+"""Bytes of the estimates of a saved model."""
+
 
 class OneByOne(Method):
     """Models fitted one after another to the training rows of each fold; parameters as for `armed.method.Method`.

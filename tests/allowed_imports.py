@@ -19,13 +19,14 @@ SHOWING |= {"image_tables", "autoencoder_tables", "pages"}
 SHOWING |= {"robustness", "sensitivity", "author_choices", "robustness_tables", "sweep_config"}
 AROUND = {"checksums", "own_studies", "run_folder"}  # what jobs do beside their work
 MAY_IMPORT = {
-    "errors": set(),
+    "names": set(),
+    "errors": {"names"},
     "entries": set(),
     "registry": {"entries", "errors"},
     "labels": {"errors", "registry"},
     "candidates": {"errors"},
     "tuning_config": {"errors", "registry", "candidates"},
-    "own_studies": {"errors", "registry"},
+    "own_studies": {"errors", "names", "registry"},
     "sweep_config": {"registry"},
     "config_rules": {"errors", "registry", "own_studies", "tuning_config", "sweep_config"},
     "config_checks": {"errors", "registry", "own_studies", "config_rules"},
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "weighted_metrics": {"cells", "metrics"},
     "bootstrap": TABLES,
     "associations": TABLES,
-    "data": {"errors", "files", "registry", "reproducibility", "data"},
+    "data": {"errors", "files", "names", "registry", "reproducibility", "data"},
     "layers": {"errors", "layers"},
     "losses": {"errors"},
     "models": NETWORKS,

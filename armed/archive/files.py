@@ -234,5 +234,6 @@ def _memory(path: Path) -> int:
             return sum(info.file_size for info in arrays.infolist())
     if path.suffix == ".parquet":
         told = parquet.read_metadata(path)
-        return 4 * told.num_rows * told.num_columns
+        packed = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        return max(4 * told.num_rows * told.num_columns, packed)
     return path.stat().st_size

@@ -126,8 +126,14 @@ class Truth:
 
     @classmethod
     def load(cls, path: str | Path) -> Truth:
-        """Read what `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        """Read what `save` wrote, or raise `DataError`."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DataError(
+                f"{path} is no truth of a stand-in ({told}); take it away, or make the stand-in again."
+            ) from error
 
 
 def draw_subjects(

@@ -40,12 +40,14 @@ def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
                 np.lib.format.write_array(opened, array, allow_pickle=False)
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path, most: int | None = None) -> dict[str, np.ndarray]:
     """Read the arrays of a file of `write_arrays`, or of NumPy's `savez` and `savez_compressed`.
 
     Parameters
     ----------
     path : path
+    most : int, optional
+        Bytes that the arrays may take unpacked: a file of anyone's can stand for a thousand times its size.
 
     Returns
     -------
@@ -60,6 +62,9 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """
     # Opened here, as np.load leaves a broken file open.
     with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        needed = sum(member.file_size for member in file.zip.infolist())
+        if most is not None and needed > most:
+            raise ValueError(f"its arrays take {needed} bytes; at most {most} are read")
         members = {name: file.zip.getinfo(f"{name}.npy") for name in file.files}
         stored = [name for name, member in members.items() if member.compress_type == zipfile.ZIP_STORED]
         mapped = {name: array for name in stored if (array := _mapped(path, members[name])) is not None}

@@ -8,6 +8,7 @@ disease changes the image.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Collection, Mapping
@@ -39,6 +40,11 @@ VOXEL_MM = (0.2, 8.0)
 """Voxel sizes of structural MRI lie well inside these bounds; an affine that says otherwise is wrong."""
 LEAST_BACKGROUND = 0.1
 """Share of a skull-stripped volume that is 0, at least: a brain fills about half of the box around it."""
+
+MOST_BYTES = 2**31
+"""Of the voxels of a volume, which its header tells: a few bytes can claim a million million voxels."""
+MOST_BEFORE = 2**24
+"""Bytes before the voxels: the header, and what programs add to it."""
 
 _ID = re.compile(r"[^\W_]([^\W_]|[.+-])*")
 _FILE = re.compile(r"(sub-[^_/]+)_(ses-[^_/]+)_T1w")
@@ -153,15 +159,43 @@ def load(path: str | Path) -> SpatialImage:
     Raises
     ------
     UnreadableVolumeError
-        The file is truncated, damaged, no NIfTI, or may not be read.
+        The file is truncated, damaged, no NIfTI, or may not be read, or its header claims more than any volume has.
     """
     try:
+        _check_header(Path(path))
         image = nib.load(path)
         image.get_fdata(dtype=np.float32)
-    except (OSError, EOFError, ValueError, TypeError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        MemoryError,
+        zlib.error,
+        ImageFileError,
+        HeaderDataError,
+    ) as error:
         told = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableVolumeError(f"{Path(path).name} cannot be read: {told}") from error
     return image
+
+
+def _check_header(path: Path) -> None:
+    """Refuse, before it is read, what would take more memory than any volume, or is no regular file."""
+    if not path.is_file():
+        raise OSError("it is no file, or a link to none")
+    with nib.openers.ImageOpener(path) as file:
+        start = file.read(nib.Nifti2Header.sizeof_hdr)
+    kind = next((k for k in (nib.Nifti1Header, nib.Nifti2Header) if k.may_contain_header(start)), None)
+    if kind is None:
+        return  # nibabel says what is wrong
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    needed = math.prod(header.get_data_shape()) * max(header["bitpix"].item() // 8, 4)
+    if not 0 <= needed <= MOST_BYTES or not 0 <= header["vox_offset"] <= MOST_BEFORE:
+        raise ValueError(
+            f"its header claims {needed} bytes of voxels from byte {header['vox_offset']:.0f} on; at most {MOST_BYTES} are read"
+            f", from byte {MOST_BEFORE} at the latest"
+        )
 
 
 def check_volume(image: SpatialImage) -> list[str]:
@@ -237,6 +271,7 @@ def _check_cells(table: CsvTable, problems: Problems) -> None:
         empty = (table.cells[column] == "").to_numpy()
         if empty.any():
             problems.add(f"{TABLE}: column '{column}' is empty in {table.where(empty)}; fill it in")
+        csv_table.check_names(f"{TABLE}: column '{column}'", table.cells[column].unique(), problems)
     for column in ("subject", "session"):
         cells = table.cells[column]
         wrong = ((cells != "") & ~_without_prefix(cells, column).str.fullmatch(_ID)).to_numpy()

@@ -17,6 +17,7 @@ from pathlib import Path
 from armed.data.image_table import FileProblems, ImageTable, sorted_table
 from armed.data.study import Remarks
 from armed.errors import DataError, Problems, did_you_mean, listed
+from armed.names import fault
 
 CLASSES = ("high", "low")
 POSITIVE = "low"
@@ -198,7 +199,9 @@ class _Walk:
             self.files.add(f"the folder cannot be read: {error.strerror}", f"{path}/")
             return
         for name, is_folder in there:
-            if not name.startswith(".") and name.lower() not in _IGNORED:
+            if told := fault(name):
+                self.files.add(f"the name {told}; rename it", f"in {path or self.root}/")
+            elif not name.startswith(".") and name.lower() not in _IGNORED:
                 yield name, is_folder
 
 
@@ -218,6 +221,6 @@ def _phenotypes(root: Path, problems: Problems) -> dict[str, float] | None:
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         return {subject: float(cell["phenotype"]) for subject, cell in cells.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         problems.add(f"{path} is no truth of a stand-in ({type(error).__name__}: {error}); make the stand-in again")
         return None

@@ -13,6 +13,7 @@ import pandas as pd
 
 from armed.data.study import Remarks
 from armed.errors import Problems, did_you_mean, listed
+from armed.names import faults
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 MISSING = ("", "NA", "NaN", "nan", "?", ".")
@@ -99,6 +100,7 @@ def read(path: Path, wanted: Collection[str], problems: Problems, remarks: Remar
     cells = cells[list(kept)].set_axis(list(kept.values()), axis=1)
     table = CsvTable(cells, np.array([line for line, _ in rows]), separator)
     check_columns(wanted, cells.columns, problems)
+    check_names("names of columns", cells.columns, problems)
     return table
 
 
@@ -108,6 +110,14 @@ def check_columns(wanted: Iterable[str], there: Iterable[str], problems: Problem
     for name in dict.fromkeys(wanted):
         if name not in there:
             problems.add(f"there is no column '{name}'.{did_you_mean(name, there)} Columns: {listed(there, 30)}")
+
+
+def check_names(what: str, names: Iterable[str], problems: Problems) -> None:
+    """Add a problem where names of columns, clusters or categories cannot be shown, or not be told apart (`armed.names`)."""
+    if told := faults(names):
+        problems.add(
+            f"{what}: {'; '.join(told[:3])}{' and more' * (len(told) > 3)}; expected one short line of text for each"
+        )
 
 
 def _decode(path: Path, problems: Problems, remarks: Remarks) -> str | None:

@@ -10,15 +10,17 @@ import numpy as np
 
 from armed.data import csv_table
 from armed.data.cell_movies import POSITIVE
-from armed.data.csv_table import CsvTable
+from armed.data.csv_table import CsvTable, check_names
 from armed.data.image_table import NO_FRAME, FileProblems, ImageTable, sorted_table
 from armed.data.own_clusters import refuse_empty
 from armed.data.own_label import read_label
 from armed.data.study import Remarks
 from armed.errors import DataError, Problems, did_you_mean, listed
+from armed.names import fault
 
 REQUIRED = ("path", "label", "cluster", "group")
 OPTIONAL = ("subject", "frame")
+LONGEST_PATH = 1000  # characters
 
 
 def read_list(path: Path, problems: Problems | None = None, *, positive: object = None) -> ImageTable:
@@ -54,6 +56,7 @@ def read_list(path: Path, problems: Problems | None = None, *, positive: object 
         for column in ("label", "cluster", "group", *(["subject"] if "subject" in table.cells else [])):
             if column != "label":  # told with the label
                 refuse_empty(table, column, column, (table.cells[column] == "").to_numpy(), found)
+                check_names(f"column '{column}'", table.cells[column].unique(), found)
         paths = image_paths(table, "path", path.parent, found)
         if positive is None and POSITIVE in set(table.cells["label"]):
             positive = POSITIVE
@@ -90,6 +93,9 @@ def image_paths(table: CsvTable, column: str, folder: Path, problems: Problems) 
                 f"the path leads out of the folder of the list; expected one that starts from {folder} and stays there",
                 f"line {line} '{cell}'",
             )
+            name = ""
+        elif told := fault(name, LONGEST_PATH):
+            files.add(f"the path {told}; rename the file", f"line {line}")
             name = ""
         elif name and not (folder / name).is_file():
             files.add("there is no such file", f"line {line} '{cell}'", _nearest(name, folder, files))

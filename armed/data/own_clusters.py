@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from armed.data.clustered import ClusteredData
-from armed.data.csv_table import CsvTable
+from armed.data.csv_table import CsvTable, check_names
 from armed.data.own_label import find
 from armed.data.study import Remarks
 from armed.errors import ConfigError, Problems, did_you_mean, listed
@@ -38,6 +38,7 @@ def read_clusters(own: HasClusters, table: CsvTable, problems: Problems) -> np.n
     clusters = table.cells[own.cluster].to_numpy(dtype=np.str_)
     refuse_empty(table, own.cluster, "cluster", clusters == "", problems)
     levels, sizes = np.unique(clusters[clusters != ""], return_counts=True)
+    check_names(f"cluster column '{own.cluster}'", levels.tolist(), problems)
     if len(levels) == 1:
         problems.add(f"cluster column '{own.cluster}' is '{levels[0]}' in every row; expected at least two clusters")
     elif len(levels) and sizes.max() == 1:
@@ -55,6 +56,7 @@ def read_subjects(own: HasClusters, table: CsvTable, problems: Problems) -> np.n
         return table.lines
     subjects = table.cells[own.subject].to_numpy(dtype=np.str_)
     if own.subject != own.cluster:
+        check_names(f"subject column '{own.subject}'", np.unique(subjects).tolist(), problems)
         refuse_empty(table, own.subject, "subject", subjects == "", problems)
     return subjects
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from armed.data.csv_table import CsvTable
+from armed.data.csv_table import CsvTable, check_names
 from armed.data.study import Remarks
 from armed.data.table_columns import MOST_LEVELS, Cells, in_order, is_number
 from armed.errors import Problems, did_you_mean, listed
@@ -89,6 +89,7 @@ def _classes(kind: str, cells: Cells, positive: object, problems: Problems) -> l
     counts = cells.text[~cells.missing].value_counts()
     levels = in_order(counts.index)
     name = f"label column '{cells.column}'"
+    check_names(name, levels, problems)
     if len(levels) < 2:
         if levels:
             problems.add(f"{name} is '{levels[0]}' in every row; expected at least two values")

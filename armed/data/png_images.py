@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from armed.errors import DataError
 PAPERS_SIZE = 256
 """Pixels, of the images of live cells (PROTOCOL, section 2)."""
 AT_ONCE = 64  # images that a process reads before it hands them over
+MOST_BESIDE = 2**24  # bytes that a file may have beside its pixels
+_IHDR = 13  # bytes of a header
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KINDS = {
     0: "grey",
@@ -77,10 +80,7 @@ def read_png(path: str | Path, size: int, setting: str) -> np.ndarray:
         The file cannot be read, is no PNG, cut short or damaged, or its image is not grey with 8 bits, of another size, or
         constant.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageFaultError("the file cannot be read", error.strerror or type(error).__name__) from error
+    content = _content(Path(path), MOST_BESIDE + 2 * size * size)
     header = read_header(content)
     if header.colour != 0 or header.depth != 8:
         told = f"{header.depth} bit, {_KINDS.get(header.colour, 'unknown')}"
@@ -96,11 +96,24 @@ def read_png(path: str | Path, size: int, setting: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             pixels = np.array(image.convert("L") if image.mode != "L" else image)
-    except (OSError, SyntaxError, ValueError, zlib.error) as error:
+    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
         raise ImageFaultError("the file is damaged; copy or make it again", " ".join(str(error).split())) from error
     if pixels.min() == pixels.max():
         raise ImageFaultError("the image is constant; take it out", f"all {pixels.flat[0]}")
     return pixels
+
+
+def _content(path: Path, most: int) -> bytes:
+    """Bytes of a regular file, which a link may lead to, but not to a device or a pipe: those never end."""
+    try:
+        told = path.stat()
+        if stat.S_ISREG(told.st_mode) and told.st_size <= most:
+            return path.read_bytes()
+    except OSError as error:
+        raise ImageFaultError("the file cannot be read", error.strerror or type(error).__name__) from error
+    if stat.S_ISREG(told.st_mode):
+        raise ImageFaultError("the file is far larger than its image; make it again", f"{told.st_size} bytes")
+    raise ImageFaultError("the file cannot be read", "no regular file")
 
 
 def read_header(content: bytes) -> Header:
@@ -124,6 +137,8 @@ def read_header(content: bytes) -> Header:
         if zlib.crc32(content[place + 4 : end - 4]) != checksum or (header is None) != (kind == b"IHDR"):
             raise ImageFaultError("the file is damaged; copy or make it again", f"at byte {place}")
         if kind == b"IHDR":
+            if length != _IHDR:
+                raise ImageFaultError("the file is damaged; copy or make it again", f"at byte {place}")
             header = Header(*struct.unpack(">IIBB", content[place + 8 : place + 18]))
         if kind == b"IEND":
             return header

@@ -179,7 +179,7 @@ class StudyData:
                 variant: {name: _from_arrays(arrays) for name, arrays in parts.items()}
                 for variant, parts in found.items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{path} does not hold a study's data ({error}); delete it and make it again.") from error

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from armed.data.csv_table import CsvTable
+from armed.data.csv_table import CsvTable, check_names
 from armed.data.study import Remarks
 from armed.errors import Problems, listed
 
@@ -195,6 +195,7 @@ def _indicators(cells: Cells, rows: np.ndarray, problems: Problems) -> dict[str,
         )
         return {}
     levels = in_order(counts.index)
+    check_names(f"column '{cells.column}'", levels, problems)
     reference = max(levels, key=lambda v: counts[v], default="")  # the first of equally frequent ones
     others = [level for level in levels if level != reference]
     return {f"{cells.column}={v}": np.where(missing, np.nan, text == v) for v in others}

@@ -150,7 +150,7 @@ def _short(value: float) -> str:
 
 def file_name(site: str, taken: set[str]) -> str:
     """A file name for any site or date, told from the others also where the case of letters does not count."""
-    stem = re.sub(r"[^\w-]+", "_", site) or "_"
+    stem = re.sub(r"[^\w-]+", "_", site)[:50] or "_"  # of at most 200 bytes
     names = (f"{stem}.png", *(f"{stem}_{i}.png" for i in range(2, len(taken) + 3)))
     return next(name for name in names if name.lower() not in taken)
 

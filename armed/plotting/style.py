@@ -59,6 +59,7 @@ RC = {
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "legend.frameon": False,
+    "text.parse_math": False,  # names are text: a "$" in one is no formula, and "$\\frac{" would end the drawing
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
