@@ -239,10 +239,10 @@ def over_memory(slurm: Slurm, folder: Path, reference: Future) -> Outcome:
 
 
 def over_time(slurm: Slurm, folder: Path, reference: Future) -> Outcome:
-    """A fit that hangs (a signal stops it) until its first limit of time, one minute, is over; the next is 6 minutes."""
+    """A fit that hangs (a signal stops it) until its first limit of time, one minute, is over; the next is half an hour."""
     reference.result()
     begun = time.monotonic()
-    limits = ["--set-resources", "fit:runtime=5*attempt-4"]
+    limits = ["--set-resources", "fit:runtime=30*attempt-29"]
     fit = Controller(slurm, prepared(folder.parent / "reference", folder), FIT, *limits)
     fit.until_fitting()
     if len(fit.submitted()) == 1:  # else, on a busy machine, the minute was over by itself
