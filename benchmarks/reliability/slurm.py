@@ -193,9 +193,10 @@ def prepared(reference: Path, folder: Path) -> Path:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Files that are not of jobs that have succeeded, nor logs or checkpoints."""
+    """Files of no job that has succeeded, nor logs or checkpoints; and folders that are not whole."""
     kept = ("data", "splits", "logs", "checkpoints", "checksums", "timings", ".lock")
-    files = [p.relative_to(folder / "results") for p in (folder / "results").rglob("*") if p.is_file()]
+    paths = [p for p in (folder / "results").rglob("*") if p.is_file() or p.name.startswith(".partial")]
+    files = [p.relative_to(folder / "results") for p in paths]
     return sorted(str(p) for p in files if p.parts[0] not in kept)
 
 
