@@ -193,9 +193,10 @@ def prepared(reference: Path, folder: Path) -> Path:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Files that are not of jobs that have succeeded, nor logs or checkpoints."""
+    """Files of no job that has succeeded, nor logs or checkpoints; and folders that are not whole."""
     kept = ("data", "splits", "logs", "checkpoints", "checksums", "timings", ".lock")
-    files = [p.relative_to(folder / "results") for p in (folder / "results").rglob("*") if p.is_file()]
+    paths = [p for p in (folder / "results").rglob("*") if p.is_file() or p.name.startswith(".partial")]
+    files = [p.relative_to(folder / "results") for p in paths]
     return sorted(str(p) for p in files if p.parts[0] not in kept)
 
 
@@ -239,10 +240,10 @@ def over_memory(slurm: Slurm, folder: Path, reference: Future) -> Outcome:
 
 
 def over_time(slurm: Slurm, folder: Path, reference: Future) -> Outcome:
-    """A fit that hangs (a signal stops it) until its first limit of time, one minute, is over; the next is 6 minutes."""
+    """A fit that hangs (a signal stops it) until its first limit of time, one minute, is over; the next is half an hour."""
     reference.result()
     begun = time.monotonic()
-    limits = ["--set-resources", "fit:runtime=5*attempt-4"]
+    limits = ["--set-resources", "fit:runtime=30*attempt-29"]
     fit = Controller(slurm, prepared(folder.parent / "reference", folder), FIT, *limits)
     fit.until_fitting()
     if len(fit.submitted()) == 1:  # else, on a busy machine, the minute was over by itself

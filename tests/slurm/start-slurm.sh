@@ -88,7 +88,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1
 MinJobAge=600
-KillWait=5
+KillWait=15
 ReturnToService=2
 SlurmdParameters=config_overrides
 GresTypes=gpu

@@ -56,7 +56,7 @@ def test_a_job_over_its_memory_is_tried_again_with_more(outcomes, folder):
 
 
 def test_a_job_over_its_time_is_tried_again_with_more(outcomes, folder):
-    assert [(job.state, job.minutes) for job in outcomes["over_time"].jobs] == [("TIMEOUT", 1), ("COMPLETED", 6)]
+    assert [(job.state, job.minutes) for job in outcomes["over_time"].jobs] == [("TIMEOUT", 1), ("COMPLETED", 31)]
     assert [job.memory for job in outcomes["over_time"].jobs] == ["2000M", "4000M"]  # as the rules say
     assert (folder / "over_time" / measurement.FIT / "run.json").is_file()
 
