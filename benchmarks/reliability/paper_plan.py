@@ -152,7 +152,7 @@ def _cost(config: Mapping, study: str, model: str, found: Mapping | None) -> dic
         return {"basis": "jobs of minutes on one core"}
     block = config["studies"][study]
     seeds = block["seeds"] if model == "cluster_inference" else len(configuration.seeds(config, study, model))
-    row = {"seeds": seeds, "replicas": seeds * block["folds"] * _variants(config, study, model)}
+    row = {"seeds": seeds, "replicas": _replicas(config, study, model, seeds)}
     row["mem_mb"] = configuration.fit_memory_mb(config, study)
     if study in GPU_IMAGES_PER_S:
         images = row["replicas"] * block["training"]["epochs"] * _TRAINING_IMAGES[study]
@@ -169,11 +169,16 @@ def _cost(config: Mapping, study: str, model: str, found: Mapping | None) -> dic
     return row | {"basis": f"measured with {found['seeds']} seeds, in proportion"}
 
 
-def _variants(config: Mapping, study: str, model: str) -> int:
-    """Trainings of each fold: variants of the model on the main data, its main settings on other variants of the data."""
-    others = len(configuration.data_variants(config, study)) - 1
-    own = 1 if model == "cluster_inference" else len(configuration.settings(config, study, model)["variants"])
-    return own + others
+def _replicas(config: Mapping, study: str, model: str, seeds: int) -> int:
+    """Networks that a fit trains: each variant of the model and of the data on all folds, and the search where there is one."""
+    folds, others = config["studies"][study]["folds"], len(configuration.data_variants(config, study)) - 1
+    if model == "cluster_inference":
+        return seeds * folds * (1 + others)
+    settings = configuration.settings(config, study, model)
+    trained = seeds * folds * (len(settings["variants"]) + others)
+    if plan := settings.get("tuning"):
+        trained += len(plan["seeds"]) * folds * (1 + plan["candidates"] * plan["inner_folds"])
+    return trained
 
 
 def on_nodes(table: pd.DataFrame, nodes: Sequence[int] = NODES) -> pd.DataFrame:

@@ -77,9 +77,12 @@ def test_hours_and_storage_grow_with_the_seeds(run, monkeypatch):
 def test_replicas_are_seeds_folds_and_variants():
     config = configuration.load([paper_plan.ROOT / "config" / "config.yaml"])
     configuration.complete(config)
-    row = paper_plan._cost(config, "spirals_radius", "conventional", None)
     block = config["studies"]["spirals_radius"]
-    assert row["replicas"] == block["seeds"] * block["folds"] * 2  # the authors' data and a new one for each seed
+    of_seeds, tuning = block["seeds"] * block["folds"], block["tuning"]
+    # Main settings on the authors' data and on a new one for each seed, shared initial weights, and the search.
+    searched = tuning["seeds"] * block["folds"] * (1 + tuning["candidates"] * tuning["inner_folds"])
+    for model, trainings in (("conventional", 3 * of_seeds + searched), ("cluster_inference", 2 * of_seeds)):
+        assert paper_plan._cost(config, "spirals_radius", model, None)["replicas"] == trainings
 
 
 def test_fits_are_put_on_nodes_longest_first():
