@@ -5,12 +5,11 @@ They lie beside the results, one file for each output, as ``sha256sum --check`` 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from armed.errors import DamagedError, Problems
-from armed.files import atomic
+from armed.files import atomic, sha256
 
 RESULTS = Path("results")
 FOLDER = RESULTS / "checksums"
@@ -20,7 +19,7 @@ def note(outputs: Iterable[Path]) -> None:
     """Keep the checksums of files, and of all files in folders, of the results; what is not there has none."""
     for output in outputs:
         if (record := _record(output)) and output.exists():
-            lines = [f"{_digest(path)}  {path.as_posix()}\n" for path in _files(output)]
+            lines = [f"{sha256(path)}  {path.as_posix()}\n" for path in _files(output)]
             with atomic(record) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")
 
@@ -61,7 +60,7 @@ def _difference(path: Path, record: Path) -> str:
         return f"{min(missing)} was deleted"
     if more := now.keys() - then.keys():
         return f"{min(more)} was added"
-    changed = [name for name, file in now.items() if _digest(file) != then[name]]
+    changed = [name for name, file in now.items() if sha256(file) != then[name]]
     return f"{changed[0]} was damaged or changed" if changed else ""
 
 
@@ -77,8 +76,3 @@ def _files(path: Path) -> Iterator[Path]:
     """A file itself, or the files of a folder but the hidden ones, which are Snakemake's."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     return (file for file in found if file.is_file() and not file.name.startswith("."))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import http.client
 import json
 import logging
@@ -22,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from armed.errors import DataError, Problems, RetrievalError, UnknownNameError, did_you_mean
-from armed.files import atomic
+from armed.files import atomic, sha256
 from armed.reproducibility import ROOT
 
 logger = logging.getLogger(__name__)
@@ -238,12 +237,6 @@ def failed_before(receipt: str | Path) -> str:
     """Tell the time where a receipt says that an earlier attempt failed, so that the next run tries again; else nothing."""
     path = Path(receipt)
     return str(time.time()) if path.is_file() and Receipt.read(path).problem else ""
-
-
-def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with Path(path).open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _fetch(file: DataFile, kind: str, source: str, out: Path, timeout: float) -> None:

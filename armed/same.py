@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from armed.files import sha256
+
 IDENTICAL, DIFFERENT, MISSING = "identical", "different", "missing"
 OF_THE_MACHINE = ("logs", "timings", "checkpoints", "checksums", "reliability")
 """Folders of results whose files tell of time and machine."""
@@ -50,8 +52,7 @@ def digest(path: str | Path) -> str:
     """
     path = Path(path)
     if path.is_file():
-        with path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return sha256(path)
     told = [f"{file.relative_to(path).as_posix()} {digest(file)}\n" for file in files(path)]
     return hashlib.sha256("".join(told).encode()).hexdigest()
 

@@ -25,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 from pyarrow import parquet
 
 from armed.errors import ArchiveError, Problems
-from armed.files import atomic
+from armed.files import atomic, sha256
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -217,8 +217,7 @@ def _unpack_one(
     out.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(info) as source, out.open("xb") as opened:  # reads no more than the size told
         shutil.copyfileobj(source, opened, 1 << 20)
-    with out.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = sha256(out)
     if listed is not None and found != listed["sha256"]:
         problems.add(
             f"'{info.filename}' has the sha256 {found}, and {listed['sha256']} in the {MANIFEST}: it was changed"
