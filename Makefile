@@ -13,7 +13,7 @@ ARCHIVE ?= results/armed-bench-archive.zip
 # The run that `make reproduce` repeats: results/runs/STUDY/MODEL, or STUDY/MODEL.
 RUN ?=
 
-.PHONY: results report smoke paper archive verify reproduce benchmark benchmark-images docs test lint setup clean
+.PHONY: results report smoke paper archive verify reproduce benchmark benchmark-images reliability docs test lint setup clean
 
 results: setup  ## the default run: all studies, tables, figures, report
 	@$(SNAKEMAKE) --keep-going
@@ -46,6 +46,9 @@ benchmark: setup  ## speed against plain loops and peers: results/benchmark.tsv 
 
 benchmark-images: setup  ## images per second in training, both image studies, default and paper size: results/benchmark_images_STUDY.tsv; likewise
 	$(BIN)/python -m benchmarks.images --output results
+
+reliability: setup  ## kills, faults, hostile input, scale, repetition, Slurm: results/reliability and docs/reliability.md; some hours
+	$(BIN)/python -m benchmarks.reliability
 
 docs: setup  ## the documents as a site, in docs/_build; a warning fails
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html -c docs . docs/_build

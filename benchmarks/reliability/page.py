@@ -18,7 +18,7 @@ import pandas as pd
 from armed.errors import DataError
 from armed.plotting import style
 from armed.reproducibility import ROOT
-from benchmarks.reliability import figures, sections
+from benchmarks.reliability import figures, scale_figure, sections
 
 log = logging.getLogger("benchmarks.reliability")
 PAGE = ROOT / "docs" / "reliability.md"
@@ -29,10 +29,11 @@ SECTIONS: dict[str, tuple[Callable[[pd.DataFrame], str], Callable | None]] = {
     "kills": (sections.kills, figures.kills),
     "faults": (sections.faults, figures.faults),
     "hostile": (sections.hostile, figures.hostile),
-    "scale": (sections.scale, figures.scale),
+    "scale": (sections.scale, scale_figure.scale),
     "planning": (sections.planning, None),
     "paper_plan": (sections.paper_plan, None),
     "repeat": (sections.repeat, None),
+    "processors": (sections.processors, None),
     "slurm": (sections.slurm, None),
 }
 

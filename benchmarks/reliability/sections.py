@@ -64,6 +64,17 @@ def repeat(table: pd.DataFrame) -> str:
     return markdown(table, heads)
 
 
+def processors(table: pd.DataFrame) -> str:
+    """Largest differences of a repetition held to other instructions."""
+    heads = {
+        "changed": "Held to",
+        "model": "Model",
+        "weights": "Largest difference of weights",
+        "predictions": "of predictions",
+    }
+    return markdown(table, heads | {"metrics": "of metrics", "beyond": "Means beyond the tolerance"})
+
+
 def slurm(table: pd.DataFrame) -> str:
     """Scenarios with their jobs."""
     heads = {"scenario": "Scenario", "jobs": "Jobs", "job_ids": "Job ids", "wall_s": "Seconds", "outcome": "Outcome"}
