@@ -162,6 +162,7 @@ class Controller:
             code = self.process.wait(PATIENCE)
         finally:
             self.process.kill()
+            self.process.wait()
         waited(lambda: set(self.submitted()) <= {job.id for job in self.slurm.ended([self.run])}, "the jobs' ends")
         return code
 
