@@ -39,7 +39,9 @@ def kills(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("seconds after the command")
         ax.set_xlim(left=0)
     style.name_rows(figure, rules)
-    handles = [Line2D([], [], marker=m, color=style.BLACK, linestyle="", markerfacecolor="none") for m in MARKERS.values()]
+    handles = [
+        Line2D([], [], marker=m, color=style.BLACK, linestyle="", markerfacecolor="none") for m in MARKERS.values()
+    ]
     figure.legend(handles, MARKERS, loc="outside lower center", ncols=len(MARKERS))
     same = int(table["identical"].sum())
     style.add_title(
@@ -67,7 +69,9 @@ def faults(table: pd.DataFrame) -> Figure:
         Of `benchmarks.reliability.faults`.
     """
     names = [f"{row.fault}: {row.where}" for row in table.itertuples()]
-    title = f"{len(table)} faults: {int(table['identical'].sum())} runs ended with the same results when the fault was gone"
+    title = (
+        f"{len(table)} faults: {int(table['identical'].sum())} runs ended with the same results when the fault was gone"
+    )
     return _outcomes(names, table["outcome"], title, "Each was made to happen in a small run; what came of it at once.")
 
 
@@ -85,13 +89,22 @@ def hostile(table: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     left = pd.Series(0, counts.index)
     for outcome in sorted(counts, key=_place):
-        ax.barh(range(len(counts)), counts[outcome], left=left, color=COLOURS.get(outcome, BEYOND), height=0.6, label=outcome)
+        ax.barh(
+            range(len(counts)),
+            counts[outcome],
+            left=left,
+            color=COLOURS.get(outcome, BEYOND),
+            height=0.6,
+            label=outcome,
+        )
         left += counts[outcome]
     ax.set_xlabel("attacks tried")
     ax.xaxis.get_major_locator().set_params(integer=True)
     style.name_rows(figure, list(counts.index))
     _legend(figure, ax)
-    style.add_title(figure, f"{len(table)} attacks through what strangers send", "By the place that reads it, and what came of it.")
+    style.add_title(
+        figure, f"{len(table)} attacks through what strangers send", "By the place that reads it, and what came of it."
+    )
     return figure
 
 
