@@ -51,7 +51,7 @@ def hold(folder: Path) -> None:
         file = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise RunFolderError(disk_problem(error) or str(error)) from error
-    if problem := _room_lacking(folder) or _from_the_future(folder):
+    if problem := _room_lacking(folder):
         file.close()
         raise RunFolderError(problem)
     try:
@@ -66,6 +66,9 @@ def hold(folder: Path) -> None:
         ) from None
     except OSError as error:
         log.warning("%s cannot be locked (%s): see to it that no two runs share the folder.", folder, error)
+    if problem := _from_the_future(folder):
+        file.close()
+        raise RunFolderError(problem)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
@@ -92,7 +95,11 @@ def _from_the_future(folder: Path) -> str:
     """Say that files are newer than the present, or nothing: Snakemake takes what is made from these for out of date."""
     soon = time.time() + SLACK
     for path in folder.rglob("*"):
-        if (made := path.lstat().st_mtime) > soon:
+        try:
+            made = path.lstat().st_mtime
+        except FileNotFoundError:  # a job of a run that was killed may be ending
+            continue
+        if made > soon:
             return (
                 f"{path} was written at {datetime.fromtimestamp(made):%Y-%m-%d %H:%M}, which is yet to come: the clock was "
                 f"put back. Set it right; or if it is right now, give such files the present time by `find {folder} -newermt "
