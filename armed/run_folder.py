@@ -33,6 +33,15 @@ _SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
 _held = []
 
 
+def check(folder: Path) -> None:
+    """Raise `RunFolderError` where a folder is there and cannot be written to; before Snakemake looks at what it holds."""
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise RunFolderError(
+            f"{folder.resolve()} cannot be written to, by its permissions or as its disk is read-only: allow it, or choose "
+            "another folder by --directory, and run the same command again. What is finished is kept."
+        )
+
+
 def hold(folder: Path) -> None:
     """Hold a folder for this process, until it ends in whatever way.
 

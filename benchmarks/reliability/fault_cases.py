@@ -21,6 +21,7 @@ _LATER = ["metrics.tsv", "summary.tsv"]
 AGAIN = {
     "collect": _LATER,
     "predict": ["parts", *_LATER],
+    "predict one": [f"parts/{STUDY}/{NETWORK}", *_LATER],
     "fit": [f"runs/{STUDY}/{NETWORK}", f"parts/{STUDY}/{NETWORK}", *_LATER],
 }
 """What is removed from the results so that a rule, and what follows from it, is done again."""
@@ -264,9 +265,9 @@ CASES = (
     Case("full disk", "checkpoints", "fit", mounted("checkpoints", "size=20k")),
     Case("checkpoint with a bit flipped", "checkpoints", "fit", act=broken_checkpoint),
     Case("two runs in one folder", "results", "predict", act=two_runs),
-    Case("SIGTERM", "a job", "predict", act=signalled(signal.SIGTERM, "job")),
-    Case("SIGKILL", "a job", "predict", act=signalled(signal.SIGKILL, "job")),
-    Case("SIGTERM", "Snakemake", "predict", act=signalled(signal.SIGTERM, "controller")),
+    Case("SIGTERM", "a job", "predict one", act=signalled(signal.SIGTERM, "job")),
+    Case("SIGKILL", "a job", "predict one", act=signalled(signal.SIGKILL, "job")),
+    Case("SIGTERM", "Snakemake", "predict one", act=signalled(signal.SIGTERM, "controller")),
     Case("clock put back a day", "a run at work", "predict", clock_back, clock_moved(DAY)),
     Case("clock put back a day", "between two runs", "predict", clock_back, clock_moved_between),
     Case("clock put on a day", "a run at work", "predict", act=clock_moved(-DAY)),
