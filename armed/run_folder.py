@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 import socket
+import time
+from datetime import datetime
 from pathlib import Path
 
 from armed.errors import RunFolderError
@@ -24,9 +26,20 @@ Not all jobs were done. What went wrong stands above, and in the log of each job
 that ends without an error is that of a job that was killed: for want of memory, by a scheduler, or by hand. When the cause is
 gone, run the same command again: finished jobs are kept, and a training goes on after its last epoch.
 """
+SLACK = 60
+"""Seconds by which the clocks of machines that share a disk may differ."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
 _held = []
+
+
+def check(folder: Path) -> None:
+    """Raise `RunFolderError` where a folder is there and cannot be written to; before Snakemake looks at what it holds."""
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise RunFolderError(
+            f"{folder.resolve()} cannot be written to, by its permissions or as its disk is read-only: allow it, or choose "
+            "another folder by --directory, and run the same command again. What is finished is kept."
+        )
 
 
 def hold(folder: Path) -> None:
@@ -40,16 +53,16 @@ def hold(folder: Path) -> None:
     Raises
     ------
     RunFolderError
-        The folder cannot be written to, its disk is full, or another run holds it.
+        The folder cannot be written to, its disk is full, the clock was put back, or another run holds it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise RunFolderError(disk_problem(error) or str(error)) from error
-    if lacking := _room_lacking(folder):
+    if problem := _room_lacking(folder):
         file.close()
-        raise RunFolderError(lacking)
+        raise RunFolderError(problem)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -62,6 +75,9 @@ def hold(folder: Path) -> None:
         ) from None
     except OSError as error:
         log.warning("%s cannot be locked (%s): see to it that no two runs share the folder.", folder, error)
+    if problem := _from_the_future(folder):
+        file.close()
+        raise RunFolderError(problem)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
@@ -82,6 +98,23 @@ def _room_lacking(folder: Path) -> str:
         f"The disk of {folder.resolve()} has {free / 1e6:.1f} MB left: free some space, {ROOM / 1e6:.0f} MB at the very least, "
         "and run the same command again. What is finished is kept."
     )
+
+
+def _from_the_future(folder: Path) -> str:
+    """Say that files are newer than the present, or nothing: Snakemake takes what is made from these for out of date."""
+    soon = time.time() + SLACK
+    for path in folder.rglob("*"):
+        try:
+            made = path.lstat().st_mtime
+        except FileNotFoundError:  # a job of a run that was killed may be ending
+            continue
+        if made > soon:
+            return (
+                f"{path} was written at {datetime.fromtimestamp(made):%Y-%m-%d %H:%M}, which is yet to come: the clock was "
+                f"put back. Set it right; or if it is right now, give such files the present time by `find {folder} -newermt "
+                "now -exec touch {} +`. Then run the same command again."
+            )
+    return ""
 
 
 def disk_problem(error: BaseException | None) -> str:

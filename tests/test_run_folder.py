@@ -54,8 +54,27 @@ def test_a_disk_without_room_is_told_before_any_work(tmp_path, monkeypatch):
     assert run_folder.advice(tmp_path).startswith(f"\nThe disk of {tmp_path} has 5.3 MB left")
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_all_else(tmp_path, monkeypatch):
+    run_folder.check(tmp_path / "not_there")
+    run_folder.check(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(RunFolderError, match=f"{tmp_path} cannot be written to, by its permissions or as its disk"):
+        run_folder.check(tmp_path)
+
+
 def test_after_failed_jobs_a_person_is_told_what_to_do(tmp_path):
     assert "run the same command again" in run_folder.advice(tmp_path) and "MB left" not in run_folder.advice(tmp_path)
+
+
+def test_files_of_the_future_are_told_with_a_command_that_helps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (file := tmp_path / "results" / "data" / "a.npz").parent.mkdir(parents=True)
+    file.touch()
+    os.utime(file, (file.stat().st_atime, file.stat().st_mtime + 86400))
+    with pytest.raises(RunFolderError, match=r"a\.npz was written at .+ yet to come: the clock was put back") as told:
+        run_folder.hold(Path("results"))
+    subprocess.run(str(told.value).split("`")[1], shell=True, check=True)
+    run_folder.hold(Path("results"))
 
 
 def test_what_cannot_be_written_is_told(tmp_path):

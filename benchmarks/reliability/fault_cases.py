@@ -21,6 +21,7 @@ _LATER = ["metrics.tsv", "summary.tsv"]
 AGAIN = {
     "collect": _LATER,
     "predict": ["parts", *_LATER],
+    "predict one": [f"parts/{STUDY}/{NETWORK}", *_LATER],
     "fit": [f"runs/{STUDY}/{NETWORK}", f"parts/{STUDY}/{NETWORK}", *_LATER],
 }
 """What is removed from the results so that a rule, and what follows from it, is done again."""
@@ -200,14 +201,30 @@ def clock_moved(seconds: int) -> Callable[[SmallRun], int]:
     def act(run: SmallRun) -> int:
         process = run.start()
         run.wait_for_job(process, "predict")
-        for path in [*run.folder.rglob("*")]:
-            with suppress(FileNotFoundError):
-                times = path.lstat()
-                moved = (times.st_atime + seconds, times.st_mtime + seconds)
-                os.utime(path, moved, follow_symlinks=False)
+        move(run, seconds)
         return process.wait(timeout=PATIENCE)
 
     return act
+
+
+def clock_moved_between(run: SmallRun) -> int:
+    move(run, DAY)
+    return run.run()
+
+
+def move(run: SmallRun, seconds: int) -> None:
+    """Move the times of all files."""
+    for path in [*run.folder.rglob("*")]:
+        with suppress(FileNotFoundError):
+            times = path.lstat()
+            os.utime(path, (times.st_atime + seconds, times.st_mtime + seconds), follow_symlinks=False)
+
+
+@contextmanager
+def clock_back(run: SmallRun) -> Iterator[None]:
+    """Afterwards files of the future get the present time, as the next run says."""
+    yield
+    subprocess.run(["find", str(run.results), "-newermt", "now", "-exec", "touch", "{}", "+"], check=True)
 
 
 def broken_checkpoint(run: SmallRun) -> int:
@@ -248,10 +265,11 @@ CASES = (
     Case("full disk", "checkpoints", "fit", mounted("checkpoints", "size=20k")),
     Case("checkpoint with a bit flipped", "checkpoints", "fit", act=broken_checkpoint),
     Case("two runs in one folder", "results", "predict", act=two_runs),
-    Case("SIGTERM", "a job", "predict", act=signalled(signal.SIGTERM, "job")),
-    Case("SIGKILL", "a job", "predict", act=signalled(signal.SIGKILL, "job")),
-    Case("SIGTERM", "Snakemake", "predict", act=signalled(signal.SIGTERM, "controller")),
-    Case("clock put back a day", "a run at work", "predict", act=clock_moved(DAY)),
+    Case("SIGTERM", "a job", "predict one", act=signalled(signal.SIGTERM, "job")),
+    Case("SIGKILL", "a job", "predict one", act=signalled(signal.SIGKILL, "job")),
+    Case("SIGTERM", "Snakemake", "predict one", act=signalled(signal.SIGTERM, "controller")),
+    Case("clock put back a day", "a run at work", "predict", clock_back, clock_moved(DAY)),
+    Case("clock put back a day", "between two runs", "predict", clock_back, clock_moved_between),
     Case("clock put on a day", "a run at work", "predict", act=clock_moved(-DAY)),
     Case("file deleted", DATA, "predict", without),
     Case("records of Snakemake cut short", ".snakemake/metadata", "predict", broken_records),

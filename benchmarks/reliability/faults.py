@@ -94,17 +94,18 @@ def _tried(run: SmallRun, case: Case, expected: dict[str, str]) -> tuple[str, st
     if wrong := sorted(name for name in tables if found[name] != expected.get(name)):
         return f"wrong tables: {', '.join(wrong)}", ""
     if status == 0:
-        return (SAME if not differences(found, expected) else "other results"), warning(told)
+        return (SAME if not differences(found, expected) else "other results"), warning(told) or "nothing"
     message = sentence(told)
     return (STOPPED if message else "stopped without a sentence"), message
 
 
 def sentence(told: str) -> str:
-    """The sentence for people in what a run said: of a job, of the run's folder, or the advice at the end."""
+    """The sentence for people in what a run said: of a job, of the run's folder, of Snakemake, or the advice at the end."""
     of_job = re.findall(r" CRITICAL (?!The job failed)(.+(?:\n {2,}- .+)*)", told)
     of_folder = re.findall(r"RunFolderError[^\n]*:\n(.+)", told)
+    of_rule = re.findall(r"WorkflowError in rule[^\n]*\n(.+)", told)
     advice = [ADVICE] if ADVICE.strip() in told else []
-    return " ".join(next(iter([*of_job, *of_folder, *advice]), "").split())
+    return " ".join(next(iter([*of_job, *of_folder, *of_rule, *advice]), "").split())
 
 
 def warning(told: str) -> str:

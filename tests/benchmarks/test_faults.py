@@ -33,7 +33,7 @@ class TestFaults:
         [
             ("one bit flipped", faults.STOPPED, "was damaged or changed since"),
             ("a digit changed", faults.STOPPED, "was damaged or changed since"),
-            ("read-only", faults.STOPPED, "cannot be opened or written"),
+            ("read-only", faults.STOPPED, "cannot be written to"),
             ("a disk without room to begin", faults.STOPPED, "MB left: free some space"),
             ("two runs in one folder", faults.STOPPED, "Another run (process "),
             ("full disk", faults.STOPPED, "The disk is full"),

@@ -12,6 +12,8 @@ from armed import registry, reproducibility, retrieval, run_folder
 
 configuration.complete(config)
 os.environ[run_folder.RUN_PROCESS] = str(os.getpid())
+if workflow.is_main_process:
+    run_folder.check(Path("results"))
 
 STUDIES = configuration.selected_studies(config)
 STAND_INS = range(max((len(configuration.datasets(config, study)) for study in STUDIES), default=0))
