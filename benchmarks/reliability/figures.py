@@ -102,14 +102,8 @@ def hostile(table: pd.DataFrame) -> Figure:
     ax.xaxis.get_major_locator().set_params(integer=True)
     style.name_rows(figure, list(counts.index))
     _legend(figure, ax)
-<<<<<<< HEAD
     title = f"{len(table)} attacks through what strangers send"
     style.add_title(figure, title, "By the place that reads it, and what came of it.")
-=======
-    style.add_title(
-        figure, f"{len(table)} attacks through what strangers send", "By the place that reads it, and what came of it."
-    )
->>>>>>> faults
     return figure
 
 
