@@ -154,7 +154,7 @@ def broken_records(run: SmallRun) -> Iterator[None]:
 
 
 def with_small_files(run: SmallRun) -> int:
-    return run.run(limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    return run.run(limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
 
 
 def as_told(run: SmallRun) -> int:
