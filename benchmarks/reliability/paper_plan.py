@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -85,23 +84,26 @@ def measure(
 
 def planned_jobs(overlays: Sequence[Path], folder: Path) -> Counter:
     """Jobs by study and model, as Snakemake plans them."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile"), "--dry-run", "--nolock"]
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile"), "--summary", "--nolock"]
     command += ["--cores", "2", "--directory", str(folder), "--configfile", *map(str, overlays)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
         raise RuntimeError(f"Snakemake did not plan the run: {(done.stderr or done.stdout)[-2000:]}")
-    return jobs_of(done.stdout + done.stderr)
+    return jobs_of(done.stdout)
 
 
-def jobs_of(said: str) -> Counter:
-    """Jobs by study and model, from what a dry run says of each."""
-    jobs: Counter = Counter()
-    for block in re.split(r"^(?:local)?(?:rule|checkpoint) ", said, flags=re.MULTILINE)[1:]:
-        named = re.search(r"^ +wildcards: (.*)$", block.split("\n\n")[0], re.MULTILINE)
-        given = dict(re.findall(r"(\w+)=([^,\s]+)", named[1])) if named else {}
-        model = "cluster_inference" if block.startswith("infer_clusters:") else given.get("model", ALL)
-        jobs[given.get("study", ALL), model] += 1
-    return jobs
+def jobs_of(summary: str) -> Counter:
+    """Jobs by study and model, from Snakemake's table of all files and the rules that make them."""
+    lines = [line.split("\t") for line in summary.splitlines() if "\t" in line]
+    places = {name: lines[0].index(name) for name in ("output_file", "rule")} if lines else {}
+    jobs = set()
+    for line in lines[1:]:
+        names = [Path(part).stem for part in Path(line[places["output_file"]]).parts]
+        names += [name.removeprefix(".") for name in names]  # figures/.STUDY.done
+        study = next((name for name in names if name in registry.STUDIES), ALL)
+        model = next((name for name in names if name in registry.MODELS or name == "cluster_inference"), ALL)
+        jobs.add((line[places["rule"]], study, model))
+    return Counter((study, model) for _, study, model in jobs)
 
 
 def measured(run: Path) -> dict[tuple[str, str], dict]:

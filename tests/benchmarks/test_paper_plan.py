@@ -10,35 +10,23 @@ import pytest
 from armed import config as configuration
 from benchmarks.reliability import paper_plan
 
-SAID = """Building DAG of jobs...
-Job stats:
-job      count
-fit          2
-
-rule fit:
-    input: results/data/heart.npz
-    output: results/runs/heart/armed
-    jobid: 1
-    wildcards: study=heart, model=armed
-    resources: mem_mb=2000
-
-rule infer_clusters:
-    output: results/runs/heart/cluster_inference
-    jobid: 2
-    wildcards: study=heart
-
-localrule predict:
-    output: results/predictions/heart/armed.parquet
-    wildcards: study=heart, model=armed
-
-rule collect:
-    output: results/metrics.tsv
-    jobid: 3
-"""
+SAID = "\n".join(
+    "\t".join(line)
+    for line in (
+        ("output_file", "date", "rule", "log-file(s)", "status", "plan"),
+        ("results/runs/heart/armed", "-", "fit", "", "missing", "update pending"),
+        ("results/runs/heart/cluster_inference", "-", "infer_clusters", "", "missing", "update pending"),
+        ("results/predictions/heart/armed.parquet", "-", "predict", "", "missing", "update pending"),
+        ("results/parts/heart/armed/metrics.tsv", "-", "predict", "", "missing", "update pending"),
+        ("results/figures/.heart.done", "-", "figures", "", "missing", "update pending"),
+        ("results/metrics.tsv", "-", "collect", "", "missing", "update pending"),
+        ("results/importance.tsv", "-", "collect", "", "missing", "update pending"),
+    )
+)
 
 
 def test_jobs_are_counted_by_study_and_model():
-    expected = {("heart", "armed"): 2, ("heart", "cluster_inference"): 1, ("all", "all"): 1}
+    expected = {("heart", "armed"): 2, ("heart", "cluster_inference"): 1, ("heart", "all"): 1, ("all", "all"): 1}
     assert paper_plan.jobs_of(SAID) == expected
 
 
