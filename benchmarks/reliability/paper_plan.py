@@ -107,18 +107,19 @@ def jobs_of(summary: str) -> Counter:
 
 
 def measured(run: Path) -> dict[tuple[str, str], dict]:
-    """Of each study and model of a finished run: seeds, CPU seconds, wall seconds of the fit, memory, and bytes kept."""
+    """Of each study and model of a finished run: networks, CPU seconds, wall seconds of the fit, memory, and bytes kept."""
     results, found = Path(run) / "results", {}
+    config = json.loads((results / "environment.json").read_text(encoding="utf-8"))["configuration"]
     for record in sorted(results.glob("runs/*/*/run.json")):
         study, model = record.parts[-3:-1]
-        settings = json.loads(record.read_text())["settings"]
+        seeds = json.loads(record.read_text(encoding="utf-8"))["settings"]["seeds"]
         timings = [_timing(path) for path in _timings(results, study, model)]
         timings = [t for t in timings if t is not None]
         if not timings:
             continue
         kept = [record.parent, results / "predictions" / study / f"{model}.parquet", results / "parts" / study / model]
         found[study, model] = {
-            "seeds": len(settings["seeds"]),
+            "replicas": _replicas(config, study, model, len(seeds)),
             "cpu_s": sum(t["cpu_time"] for t in timings),
             "wall_s": max(t["s"] for t in timings),
             "peak_mb": max(t["max_rss"] for t in timings),
@@ -165,10 +166,10 @@ def _cost(config: Mapping, study: str, model: str, found: Mapping | None) -> dic
         return row | {"gpu_h": hours, "longest_h": hours, "basis": basis}
     if found is None:
         return row | {"basis": _NOT_MEASURED}
-    more = seeds / found["seeds"]
+    more = row["replicas"] / found["replicas"]
     row |= {"cpu_h": found["cpu_s"] * more / 3600, "longest_h": found["wall_s"] * more / 3600}
     row |= {"storage_gb": found["bytes"] * more / 1e9, "mem_mb": max(row["mem_mb"], found["peak_mb"])}
-    return row | {"basis": f"measured with {found['seeds']} seeds, in proportion"}
+    return row | {"basis": f"measured of {found['replicas']} networks, in proportion"}
 
 
 def _replicas(config: Mapping, study: str, model: str, seeds: int) -> int:

@@ -43,6 +43,8 @@ def run(tmp_path):
     fitted.mkdir(parents=True)
     record = json.dumps({"settings": {"seeds": list(range(5))}})
     (fitted / "run.json").write_text(record)
+    default = configuration.load([paper_plan.ROOT / "config" / "config.yaml"])
+    (results / "environment.json").write_text(json.dumps({"configuration": default}))
     (fitted / "weights.pt").write_bytes(bytes(3000 - len(record)))
     return tmp_path
 
@@ -54,7 +56,7 @@ def test_hours_and_storage_grow_with_the_seeds(run, monkeypatch):
     armed = table.loc[("heart", "armed")]
     assert armed["cpu_h"] == pytest.approx(0.5 * 100 / 5) and armed["storage_gb"] == pytest.approx(3e-6 * 100 / 5)
     assert armed["longest_h"] == pytest.approx(3000 * 20 / 3600) and armed["seeds"] == 100
-    assert "measured with 5 seeds" in armed["basis"]
+    assert "measured of 25 networks" in armed["basis"]
     assert "no finished run" in table.loc[("heart", "menet"), "basis"]
     assert pd.isna(table.loc[("heart", "menet"), "cpu_h"])
     image = table.loc[("live_cell", "armed")]
