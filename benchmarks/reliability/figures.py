@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -68,7 +70,7 @@ def faults(table: pd.DataFrame) -> Figure:
     table : pandas.DataFrame
         Of `benchmarks.reliability.faults`.
     """
-    names = [f"{row.fault}: {row.where}" for row in table.itertuples()]
+    names = [f"{row.fault}: {PurePath(row.where).name}" for row in table.itertuples()]
     title = (
         f"{len(table)} faults: {int(table['identical'].sum())} runs ended with the same results when the fault was gone"
     )
@@ -110,11 +112,11 @@ def hostile(table: pd.DataFrame) -> Figure:
 def _outcomes(names: list[str], outcomes: pd.Series, title: str, subtitle: str) -> Figure:
     """A row for each case, with a mark in the column of its outcome."""
     kinds = sorted(set(outcomes), key=_place)
-    figure = style.new_figure(1.3 + 0.23 * len(names))
+    figure = style.new_figure(1.4 + 0.23 * len(names))
     ax = figure.subplots()
     for row, outcome in enumerate(outcomes):
         ax.plot(kinds.index(outcome), row, "o", color=COLOURS.get(outcome, BEYOND), markersize=7)
-    ax.set_xticks(range(len(kinds)), kinds)
+    ax.set_xticks(range(len(kinds)), [style.wrapped(kind, 14) for kind in kinds])
     ax.set_xlim(-0.5, len(kinds) - 0.5)
     ax.xaxis.tick_top()
     ax.spines[["left", "bottom"]].set_visible(False)

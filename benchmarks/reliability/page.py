@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -64,7 +63,7 @@ def write(folder: Path, page: Path = PAGE) -> list[str]:
     if not found:
         raise DataError(f"{folder} has no measurements; make them by `python -m benchmarks.reliability`.")
     text = page.read_text(encoding="utf-8")
-    lacking = [name for name in found if not re.search(rf"<!-- {name}:begin -->[^#]*<!-- {name}:end -->", text)]
+    lacking = [name for name in found if any(f"<!-- {name}:{edge} -->" not in text for edge in ("begin", "end"))]
     if lacking:
         raise DataError(
             f"{page} has no place for {', '.join(lacking)}: lines <!-- NAME:begin --> and <!-- NAME:end -->."

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import re
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
+
+LONGEST = 260
+"""Characters in a cell: the sentence, and what to do, of most messages."""
+_FOLDER = re.compile(r"(?<![\w.])/\S*/results\b")  # where a run lay is of no use to a reader
 
 
 def kills(table: pd.DataFrame) -> str:
@@ -44,6 +51,29 @@ def hostile(table: pd.DataFrame) -> str:
 
 def _count(outcomes: pd.Series) -> str:
     return ", ".join(f"{n} {outcome}" for outcome, n in outcomes.value_counts(sort=False).items())
+
+
+def scale(table: pd.DataFrame) -> str:
+    """Each point at its largest size: rows a second in training, peak memory."""
+    rows = table[table["stage"].isin(["epoch", "forward and backward"]) | table["note"].notna()]
+    heads = {"what": "What", "model": "Model", "rows": "Rows", "clusters": "Clusters", "rows_per_s": "Rows a second"}
+    heads |= {"rows_per_cpu_s": "Rows a CPU second", "peak_mb": "Peak MB", "z_mb": "A dense Z, MB", "note": "Note"}
+    return f"![Rows a second and memory by rows and by clusters](reliability_scale.png)\n\n{markdown(rows, heads)}"
+
+
+def paper_plan(table: pd.DataFrame) -> str:
+    """Jobs, hours and storage by study; of all models together."""
+    total = table[["jobs", "cpu_h", "gpu_h", "storage_gb"]].sum()
+    told = (
+        f"{total['jobs']:.0f} jobs, {total['cpu_h']:.0f} CPU hours, {total['gpu_h']:.0f} GPU hours (an estimate: no GPU was "
+        f"measured) and {total['storage_gb']:.1f} GB of weights, predictions and scores of the studies on tables."
+    )
+    by = table.groupby("study", sort=False)
+    rows = by[["jobs", "replicas", "cpu_h", "gpu_h", "storage_gb"]].sum(min_count=1)
+    rows = rows.join(by[["longest_h", "mem_mb"]].max()).reset_index()
+    heads = {"study": "Study", "jobs": "Jobs", "replicas": "Networks", "cpu_h": "CPU hours", "gpu_h": "GPU hours"}
+    heads |= {"longest_h": "Longest fit, hours", "mem_mb": "Most memory, MB", "storage_gb": "Storage, GB"}
+    return f"{told}\n\n{markdown(rows, heads)}"
 
 
 def planning(table: pd.DataFrame) -> str:
@@ -94,5 +124,6 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
+    text = _FOLDER.sub("FOLDER/results", str(value).replace("\n", " "))
     # Angle brackets too: what an attack tried must not be markup of this page.
-    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return html.escape(textwrap.shorten(text, LONGEST, placeholder=" ..."), quote=False).replace("|", "\\|")
