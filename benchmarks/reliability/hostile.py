@@ -27,8 +27,8 @@ REFUSED, TEXT, HARMLESS = "refused with a sentence", "shown as text", "harmless"
 RUN_BY_SNAKEMAKE = "run by Snakemake: a configuration is trusted"
 HELD = (REFUSED, TEXT, HARMLESS)
 """Outcomes that an attack should have."""
-MEMORY, SECONDS = 3 * 2**30, 60
-"""Of each attack, beyond what the process has."""
+MEMORY, SECONDS, WAIT = 3 * 2**30, 60, 300
+"""Of each attack, beyond what the process has: bytes, seconds of a processor, and seconds until one that waits is ended."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -96,7 +96,9 @@ def _limited(attack: Callable[[Path], tuple[str, str]], folder: Path, told: Path
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(SECONDS)
+    begun = int(sum(os.times()[:2]))
+    resource.setrlimit(resource.RLIMIT_CPU, (begun + SECONDS, begun + SECONDS + 5))
+    signal.alarm(WAIT)
     warnings.simplefilter("ignore")
     told.write_text(json.dumps(_outcome(attack, folder)), encoding="utf-8")
     os._exit(0)
