@@ -48,6 +48,17 @@ def one_by_one(function: Callable, args: tuple) -> object:
     return tree_map(lambda *each: torch.stack(each), *outputs)
 
 
+def may_be_channels_last(module: nn.Module, device: torch.device) -> bool:
+    """Whether a network's channels may lie side by side in memory.
+
+    On processors with AVX2 alone the gradient of strided convolutions of single pixels, as in residual networks, would
+    write beyond its memory: a defect of oneDNN 3.12, seen with 4 channels and a stride of 2.
+    """
+    convolutions = (m for m in module.modules() if isinstance(m, nn.Conv2d))
+    strided_pixels = any(max(m.kernel_size) == 1 < max(m.stride) for m in convolutions)
+    return device.type != "cpu" or not strided_pixels
+
+
 def channels_last(tensors: object) -> object:
     """Weights of convolutions and images with their channels side by side in memory; all else as it is.
 

@@ -22,6 +22,7 @@ from armed.convolutional import (
     as_inputs,
     autocast,
     channels_last,
+    may_be_channels_last,
     one_by_one,
     uncompiled,
 )
@@ -68,6 +69,7 @@ class Stack:
         self.module = module
         self.convolutional = is_convolutional(module)
         self.alone = trains_alone(module)
+        self._channels_last = may_be_channels_last(module, next(iter(state.values())).device)
         self.precision = "float32"
         self.module.check_inputs = False
         _check_fit(module, state)
@@ -151,13 +153,16 @@ class Stack:
         if not self.convolutional:
             return functional_call(self.module, (params, buffers), args, kwargs, tie_weights=self._tied)
         with self._precision():
-            out = functional_call(self.module, (channels_last(params), buffers), args, kwargs, tie_weights=self._tied)
+            out = functional_call(self.module, (self._ordered(params), buffers), args, kwargs, tie_weights=self._tied)
         numbers = {name: getattr(out, name).float() for name in ("fixed", "random", "mixed", "kl")}
         if out.mixed is out.fixed:
             numbers["mixed"] = numbers["fixed"]  # programs tell by this that there are no random effects
         if out.reconstruction is not None:
             numbers["reconstruction"] = tree_map(lambda t: None if t is None else t.float(), out.reconstruction)
         return out._replace(**numbers)
+
+    def _ordered(self, params: dict) -> dict:
+        return channels_last(params) if self._channels_last else params
 
     def _precision(self) -> torch.autocast:
         return autocast(self.precision if self.module.training else "float32", self.device)
@@ -175,7 +180,7 @@ class Stack:
         if not self.convolutional:
             return functional_call(self.module.adversary, local, (activations,), tie_weights=False)
         with self._precision():
-            logits = functional_call(self.module.adversary, channels_last(local), (activations,), tie_weights=False)
+            logits = functional_call(self.module.adversary, self._ordered(local), (activations,), tie_weights=False)
         return logits.float()
 
     def penalty(self, params: dict[str, Tensor]) -> Tensor | float:
@@ -315,8 +320,9 @@ class Stack:
         chosen = torch.as_tensor(replicas, device=X.device)
         clusters = torch.as_tensor(membership, device=X.device)
         clusters = clusters.float() if clusters.is_floating_point() else clusters.long()
-        first = replicas[0]
-        chosen = chosen if len(replicas) > 1 else slice(first, first + 1)  # a view: large networks are not copied
+        chosen = (
+            chosen if len(replicas) > 1 else slice(replicas[0], replicas[0] + 1)
+        )  # a view: no copy of a large network
         state = {name: t[chosen] for name, t in self.state_views().items()}
         out = function(state, as_inputs(X[torch.as_tensor(ids, device=X.device)]), clusters)
         return {name: t.detach().cpu().numpy() for name, t in out.items()}

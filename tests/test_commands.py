@@ -26,7 +26,7 @@ FORMS = (
     (r"\.venv/bin/python -m pytest (.*)", r".venv/bin/python -m pytest \1 --collect-only -n 0"),
     # All options must be known but the last.
     (
-        r"\.venv/bin/python -m (benchmarks[.a-z]*)( .*)?",
+        r"\.venv/bin/python -m (benchmarks[._a-z]*)( .*)?",
         r"! .venv/bin/python -m \1\2 --none 2> told && grep -q 'unrecognized arguments: --none$' told",
     ),
     # In a container `snakemake` gets what follows the image's name; engines and conda itself may not be there.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import armed
+from armed.convolutional import may_be_channels_last
 from armed.data.clustered import ClusteredData
 from armed.errors import ConfigError, LayerNotFoundError
 from armed.models import MixedEffects
@@ -170,3 +171,11 @@ def test_wrong_names_and_filters_are_told():
         MixedEffects(ResNet(), Q, adversary=armed.Adversary(["layer1", "layer2"], (8,), (4,)), **shape)
     with pytest.raises(ConfigError, match="no layer that it is on puts out any"):
         MixedEffects(ResNet(), Q, adversary=armed.Adversary(["fc"], (8,), (4,)), **shape)
+
+
+def test_strided_convolutions_of_pixels_keep_the_usual_order_on_a_cpu():
+    """In the other order the library writes beyond their gradients on some processors."""
+    for kernel, stride, expected in ((1, 2, False), (1, 1, True), (3, 2, True)):
+        network = nn.Sequential(nn.Conv2d(4, 6, kernel, stride))
+        assert may_be_channels_last(network, torch.device("cpu")) is expected
+    assert may_be_channels_last(nn.Conv2d(4, 6, 1, stride=2), torch.device("cuda"))
