@@ -21,12 +21,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.reliability.hostile_outcomes import CANARY, REFUSED
+
 COLUMNS = ("attack", "where", "outcome", "message")
-CANARY = "canary"
-REFUSED, TEXT, HARMLESS = "refused with a sentence", "shown as text", "harmless"
-RUN_BY_SNAKEMAKE = "run by Snakemake: a configuration is trusted"
-HELD = (REFUSED, TEXT, HARMLESS)
-"""Outcomes that an attack should have."""
 MEMORY, SECONDS, WAIT = 3 * 2**30, 60, 300
 """Of each attack, beyond what the process has: bytes, seconds of a processor, and seconds until one that waits is ended."""
 _ROOT = Path(__file__).resolve().parents[2]

@@ -20,8 +20,8 @@ from pyarrow import parquet
 from armed import config as configuration
 from armed import results
 from armed.data import adni_standin, brain_volumes, cell_movies, image_list, own_table, png_images
-from benchmarks.reliability.hostile import CANARY, HARMLESS, RUN_BY_SNAKEMAKE
 from benchmarks.reliability.hostile_models import Attack
+from benchmarks.reliability.hostile_outcomes import CANARY, HARMLESS, RUN_BY_SNAKEMAKE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "config" / "config.yaml"

@@ -27,7 +27,7 @@ from baselines import boosted_trees, logistic_regression
 from baselines.conventional import Conventional
 from baselines.gradient_boosting import GradientBoosting
 from baselines.logistic_regression import LogisticRegression
-from benchmarks.reliability.hostile import CANARY, HARMLESS
+from benchmarks.reliability.hostile_outcomes import CANARY, HARMLESS
 
 Attack = Callable[[Path], tuple[str, str]]
 NETWORK = {"network": {"hidden": [2]}, "training": {"epochs": 1, "batch_size": 64}, "engine": "eager"}

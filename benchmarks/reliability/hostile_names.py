@@ -19,9 +19,9 @@ from armed.plotting import style, top_features
 from baselines.gradient_boosting import GradientBoosting
 from baselines.mixed_logit import MixedLogit
 from baselines.mixedlm import MixedLM
-from benchmarks.reliability.hostile import CANARY, HARMLESS, TEXT
 from benchmarks.reliability.hostile_files import DEFAULT
 from benchmarks.reliability.hostile_models import Attack
+from benchmarks.reliability.hostile_outcomes import CANARY, HARMLESS, TEXT
 
 SCRIPT = '"><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 FORMULA = "=cmd|' /C calc'!A0"
