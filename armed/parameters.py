@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from armed.errors import DataError
 
 
 class Parameters:
@@ -82,3 +84,17 @@ class Parameters:
 
     def detached(self) -> dict[str, Tensor]:
         return {name: view.detach() for name, view in self.views.items()}
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Weights may come from a file of anyone's, and shapes that do not fit can broadcast to others that do."""
+    expected = {name: tuple(t.shape) for name, t in named_tensors(module)}
+    given = {name: tuple(t.shape[1:]) for name, t in state.items() if isinstance(t, Tensor) and t.ndim}
+    if len({len(t) for t in state.values()}) != 1 or given != expected:
+        wrong = next((name for name in {**expected, **state} if given.get(name) != expected.get(name)), "all")
+        told = f"'{wrong}' is {given.get(wrong, 'missing')}, and {expected.get(wrong, 'no part')} of the network"
+        raise DataError(f"The weights are not those of this network, for as many replicas each: {told}.")
+
+
+def named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]

@@ -8,7 +8,7 @@ operation that mixes them: a replica in a stack is the replica trained alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from armed.convolutional import (
     one_by_one,
     uncompiled,
 )
-from armed.errors import DataError, UnsupportedLayerError
-from armed.parameters import Parameters
+from armed.errors import UnsupportedLayerError
+from armed.parameters import Parameters, check_fit, named_tensors
 from armed.stack_sizes import SMALL_NETWORK, is_convolutional, trains_alone
 
 # Floats held at once for one evaluated batch of replicas, counting a sample as about this many activations.
@@ -72,7 +72,7 @@ class Stack:
         self._channels_last = may_be_channels_last(module, next(iter(state.values())).device)
         self.precision = "float32"
         self.module.check_inputs = False
-        _check_fit(module, state)
+        check_fit(module, state)
         # Frozen parameters are held with the buffers: no step changes them.
         names = {name for name, p in module.named_parameters() if p.requires_grad}
         adversary = {name: t for name, t in state.items() if name in names and name.startswith("adversary.")}
@@ -93,14 +93,14 @@ class Stack:
             for seed in seeds:
                 torch.manual_seed(seed)
                 module = factory()
-                states.append({name: t.detach() for name, t in _named_tensors(module)})
+                states.append({name: t.detach() for name, t in named_tensors(module)})
         stacked = {name: torch.stack([s[name] for s in states]).to(device) for name in states[0]}
         return cls(module.to(device), stacked)
 
     @classmethod
     def of(cls, module: nn.Module, copies: int = 1) -> Stack:
         """Copies of a module with the weights that it has."""
-        return cls(module, {name: torch.stack([t.detach()] * copies) for name, t in _named_tensors(module)})
+        return cls(module, {name: torch.stack([t.detach()] * copies) for name, t in named_tensors(module)})
 
     @property
     def device(self) -> torch.device:
@@ -192,7 +192,7 @@ class Stack:
         module = copy.deepcopy(self.module)
         state = self.state_views()
         with torch.no_grad():
-            for name, t in _named_tensors(module):  # not load_state_dict: tied weights, buffers that are not persistent
+            for name, t in named_tensors(module):  # not load_state_dict: tied weights, buffers that are not persistent
                 t.copy_(state[name][r])
         module.check_inputs = True
         return module.eval()
@@ -373,20 +373,6 @@ def cluster_logits(stack: Stack, params: dict, buffers: dict, X: Tensor, cluster
     """The adversary's logits (n, q) of one replica, for `Stack.evaluate`."""
     with torch.no_grad():
         return {"cluster_logits": stack.call(params, buffers, X, clusters, **_labels_alone(stack)).cluster_logits}
-
-
-def _check_fit(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Weights may come from a file of anyone's, and shapes that do not fit can broadcast to others that do."""
-    expected = {name: tuple(t.shape) for name, t in _named_tensors(module)}
-    given = {name: tuple(t.shape[1:]) for name, t in state.items() if isinstance(t, Tensor) and t.ndim}
-    if len({len(t) for t in state.values()}) != 1 or given != expected:
-        wrong = next((name for name in {**expected, **state} if given.get(name) != expected.get(name)), "all")
-        told = f"'{wrong}' is {given.get(wrong, 'missing')}, and {expected.get(wrong, 'no part')} of the network"
-        raise DataError(f"The weights are not those of this network, for as many replicas each: {told}.")
-
-
-def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
 
 
 def _pad(values: np.ndarray, length: int) -> np.ndarray:

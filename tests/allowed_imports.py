@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "replicas": {"data", "errors", "losses"},
     "convolutional": set(),
     "pool": {"convolutional"},
-    "parameters": set(),
+    "parameters": {"errors"},
     "stack": STACKS,
     "optimisers": STACKS,
     "programs": STACKS,

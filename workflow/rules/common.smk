@@ -167,14 +167,6 @@ def recovered(wildcards):
     return there(["results/sensitivity.tsv"]) if RECOVERY or SWEPT else []
 
 
-def predicted(wildcards):
-    """The predictions of a study on real or stand-in data, whose curves are drawn."""
-    if wildcards.study in registry.SPIRALS:
-        return []
-    models = configuration.selected_models(config, wildcards.study)
-    return there(f"results/predictions/{wildcards.study}/{model}.parquet" for model in models)
-
-
 def drawn(wildcards):
     return parts_of("draws.parquet") + of_coded("latents_draws.parquet")
 
@@ -182,21 +174,3 @@ def drawn(wildcards):
 def parts_of(file):
     models = [(study, model) for study in can_be_run() for model in configuration.selected_models(config, study)]
     return there(f"results/parts/{study}/{model}/{file}" for study, model in models)
-
-
-def tuned_runs(wildcards):
-    """The fits that hold a search for hyperparameters."""
-    return [
-        run
-        for study in can_be_run()
-        for model in configuration.tuned_models(config, study)
-        if Path(run := f"results/runs/{study}/{model}").is_dir() or config["run"]["collect"] == "complete"
-    ]
-
-
-def boundaries(wildcards):
-    """The decision boundaries of a simulation's models."""
-    if wildcards.study not in registry.SPIRALS:
-        return []
-    models = configuration.selected_models(config, wildcards.study)
-    return there(f"results/boundaries/{wildcards.study}/{model}.parquet" for model in models)

@@ -28,3 +28,29 @@ def sweep_code(wildcards):
     study, model = registry.study(sweep_config.STUDY), registry.model(wildcards.model)
     inference = ["armed.cluster_inference"] * model.infers_clusters
     return code("armed.jobs.sweeps", study.data, model.method, *inference)
+
+
+def tuned_runs(wildcards):
+    """The fits that hold a search for hyperparameters."""
+    return [
+        run
+        for study in can_be_run()
+        for model in configuration.tuned_models(config, study)
+        if Path(run := f"results/runs/{study}/{model}").is_dir() or config["run"]["collect"] == "complete"
+    ]
+
+
+def boundaries(wildcards):
+    """The decision boundaries of a simulation's models."""
+    if wildcards.study not in registry.SPIRALS:
+        return []
+    models = configuration.selected_models(config, wildcards.study)
+    return there(f"results/boundaries/{wildcards.study}/{model}.parquet" for model in models)
+
+
+def predicted(wildcards):
+    """The predictions of a study on real or stand-in data, whose curves are drawn."""
+    if wildcards.study in registry.SPIRALS:
+        return []
+    models = configuration.selected_models(config, wildcards.study)
+    return there(f"results/predictions/{wildcards.study}/{model}.parquet" for model in models)
