@@ -8,8 +8,7 @@ from benchmarks.reliability import faults
 from benchmarks.reliability.fault_cases import CASES, bit_flipped, cut_short, digit_changed
 from benchmarks.reliability.small_run import differences
 
-SHORT = ("one bit flipped", "a digit changed", "read-only", "a disk without room to begin", "two runs in one folder")
-SHORT += ("full disk", "checkpoint with a bit flipped")
+SHORT = ("a digit changed", "read-only", "two runs in one folder", "full disk", "checkpoint with a bit flipped")
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +20,7 @@ def table(tmp_path_factory, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # of some ten runs together
 @pytest.mark.xdist_group("workflow")
 class TestFaults:
     def test_every_fault_ends_in_the_same_results_or_a_sentence(self, table):
@@ -31,10 +31,8 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("fault", "outcome", "message"),
         [
-            ("one bit flipped", faults.STOPPED, "was damaged or changed since"),
             ("a digit changed", faults.STOPPED, "was damaged or changed since"),
             ("read-only", faults.STOPPED, "cannot be written to"),
-            ("a disk without room to begin", faults.STOPPED, "MB left: free some space"),
             ("two runs in one folder", faults.STOPPED, "Another run (process "),
             ("full disk", faults.STOPPED, "The disk is full"),
             ("checkpoint with a bit flipped", faults.SAME, "Training starts anew."),

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.reliability import kills
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("workflow")]
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_results(tmp_path, whole):
