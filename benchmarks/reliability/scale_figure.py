@@ -1,4 +1,4 @@
-"""The figure of scale: rows a second and peak memory, against rows and against clusters."""
+"""The figure of scale: rows a CPU second and peak memory, against rows and against clusters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scale(table: pd.DataFrame) -> Figure:
     for column, (factor, rows) in zip(axes.T, by.items(), strict=True):
         for (what, model, stage), look in LINES.items():
             own = rows[(rows["what"] == what) & (rows["model"] == model) & (rows["stage"] == stage)].sort_values(factor)
-            _line(column[0], own[factor], own["rows_per_s"], *look[1:])
+            _line(column[0], own[factor], own["rows_per_cpu_s"], *look[1:])
             if stage != "prediction":
                 _line(column[1], own[factor], own["peak_mb"] / 1000, *look[1:])
         z = rows.drop_duplicates(factor).sort_values(factor)
@@ -51,7 +51,7 @@ def scale(table: pd.DataFrame) -> Figure:
             ax.set_yscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
             ax.grid(axis="y")
-    axes[0, 0].set_ylabel("rows a second")
+    axes[0, 0].set_ylabel("rows a CPU second")
     axes[1, 0].set_ylabel("peak memory, GB")
     handles = [axes[0, 0].plot([], [], color=c, marker=m, markersize=4.5)[0] for _, c, m in LINES.values()]
     handles += [
