@@ -50,7 +50,7 @@ CHANGES = {
     "nothing": Change(),
     "torch without vector instructions": Change({"ATEN_CPU_CAPABILITY": "default"}),
     "OpenBLAS for Sandy Bridge": Change({"OPENBLAS_CORETYPE": "SANDYBRIDGE"}),
-    "all of these, NumPy without AVX2": Change(
+    "torch without vectors, OpenBLAS for Nehalem, MKL compatible, NumPy without AVX2": Change(
         {
             "ATEN_CPU_CAPABILITY": "default",
             "ONEDNN_MAX_CPU_ISA": "SSE41",
