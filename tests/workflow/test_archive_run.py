@@ -128,6 +128,9 @@ class TestWithheld:
                     texts.append(pd.read_parquet(io.BytesIO(content)).to_csv())
                 read += len(texts)
                 pattern = rf"Zq7|site {str(SITE)[:2]}\d\d|(?<![\d.]){str(RID)[:3]}\d{{4}}(?![\d.])"
+                texts = [
+                    re.sub(r"\b[0-9a-f]{40,64}\b", "", text) for text in texts
+                ]  # digests, with any digits by chance
                 if any(told := re.search(pattern, text) for text in texts):
                     found[name] = told
         assert found == {} and read > 100
