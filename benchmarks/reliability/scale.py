@@ -66,7 +66,7 @@ def measure(asked: Sequence[Point] | None = None, limit_mb: float | None = LIMIT
     rows = []
     for point in tqdm(points() if asked is None else asked, unit="point", disable=not sys.stderr.isatty()):
         rows += _measured(point, limit_mb)
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS)).fillna({"note": ""})
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
 def _measured(point: Point, limit_mb: float | None) -> list[dict]:
@@ -82,7 +82,7 @@ def _measured(point: Point, limit_mb: float | None) -> list[dict]:
         env=os.environ | own,
     )
     if done.returncode == 0:
-        return json.loads(done.stdout)
+        return [row | {"note": ""} for row in json.loads(done.stdout)]
     lines = done.stderr.strip().splitlines()
     note = lines[-1] if lines else f"the process ended with exit code {done.returncode}"
     return [asdict(point) | {"stage": "not measured", "z_mb": point.z_mb, "note": note[:200]}]

@@ -43,7 +43,8 @@ def test_the_figure_is_drawn(tmp_path):
         for (what, model, stage), _ in scale_figure.LINES.items():
             size = {"what": what, "model": model, "stage": stage, "rows": rows_, "clusters": clusters}
             rows.append(
-                size | {"rows_per_s": 1e4, "peak_mb": 500 + rows_ / 100, "z_mb": rows_ * clusters * 4e-6, "note": ""}
+                size
+                | {"rows_per_cpu_s": 1e4, "peak_mb": 500 + rows_ / 100, "z_mb": rows_ * clusters * 4e-6, "note": ""}
             )
     table = pd.DataFrame(rows).reindex(columns=list(scale.COLUMNS))
     scale.write(table, tmp_path)
