@@ -63,10 +63,12 @@ def scale(table: pd.DataFrame) -> str:
 
 def paper_plan(table: pd.DataFrame) -> str:
     """Jobs, hours and storage by study; of all models together."""
-    total = table[["jobs", "cpu_h", "gpu_h", "storage_gb"]].sum()
+    fits = table[table["replicas"].notna() & table["gpu_h"].isna()]
+    timed = fits["cpu_h"].notna()
     told = (
-        f"{total['jobs']:.0f} jobs, {total['cpu_h']:.0f} CPU hours, {total['gpu_h']:.0f} GPU hours (an estimate: no GPU was "
-        f"measured) and {total['storage_gb']:.1f} GB of weights, predictions and scores of the studies on tables."
+        f"{table['jobs'].sum()} jobs and {table['gpu_h'].sum():.0f} GPU hours (an estimate: no GPU was measured). Of the "
+        f"{len(fits)} fits on tables {timed.sum()} were timed: {fits['cpu_h'].sum():.1f} CPU hours and "
+        f"{fits['storage_gb'].sum():.2f} GB of weights, predictions and scores; the others are empty below."
     )
     by = table.groupby("study", sort=False)
     rows = by[["jobs", "replicas", "cpu_h", "gpu_h", "storage_gb"]].sum(min_count=1)

@@ -55,7 +55,7 @@ def test_hours_and_storage_grow_with_the_seeds(run, monkeypatch):
     table = paper_plan.measure(run, seeds=100).set_index(["study", "model"])
     armed = table.loc[("heart", "armed")]
     assert armed["cpu_h"] == pytest.approx(0.5 * 100 / 5) and armed["storage_gb"] == pytest.approx(3e-6 * 100 / 5)
-    assert armed["longest_h"] == pytest.approx(3000 * 20 / 3600) and armed["seeds"] == 100
+    assert armed["longest_h"] == pytest.approx(1500 * 20 / 3600) and armed["seeds"] == 100
     assert "measured of 25 networks" in armed["basis"]
     assert "no finished run" in table.loc[("heart", "menet"), "basis"]
     assert pd.isna(table.loc[("heart", "menet"), "cpu_h"])
