@@ -208,7 +208,7 @@ def test_parsing_is_quick():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
         for _ in "abc"
     ]
-    assert min(float(run.stdout) for run in runs) < 0.3
+    assert min(float(run.stdout) for run in runs) < 0.6  # of the second that the whole may take
 
 
 class TestStandIns:
