@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from armed import claims, registry, schemas
+from armed import checksums, claims, registry, schemas
 from armed import config as configuration
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,7 +178,7 @@ class TestNames:
         config = configuration.load(DEFAULT)
         config["studies"] |= {"own": config["own_study"], "own_images": config["own_images"]}
         keys = [key for s in spans(path) for key in expanded(s)]
-        keys = [k for k in keys if re.fullmatch(rf"({'|'.join(config)})(\.[\w*]+)+(?<!\.parquet)", k)]
+        keys = [k for k in keys if re.fullmatch(rf"({'|'.join(config)})(\.[\w*]+)+(?<!\.parquet)(?<!\.json)", k)]
         assert not [k for k in keys if not self.is_key(k.split("."), config)]
 
     def test_python_names(self, path):
@@ -189,7 +189,8 @@ class TestNames:
     def exists(path: str) -> bool:
         literal = re.split(r"[{*<]", path)[0]
         if path.startswith("results/"):  # written by the workflow: the rules must name its file or folder
-            texts = [read(p) for p in [*ROOT.glob("workflow/rules/*.smk"), *ROOT.glob("armed/*.py")]]
+            written = ("workflow/rules/*.smk", "armed/*.py", "benchmarks/reliability/page.py")
+            texts = [*(read(p) for pattern in written for p in ROOT.glob(pattern)), str(checksums.FOLDER)]
             known = {f"results/{t}.tsv" for t in schemas.TABLES} | {"results/", "results/figures/"}
             return literal in known or any("/".join(literal.split("/")[:2]) in text for text in texts)
         return path == NEW_METHOD or path.startswith(SITE) or (ROOT / literal).exists()
