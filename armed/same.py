@@ -132,9 +132,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     if path.suffix == ".pt":
-        import torch  # a second to import, and only weights need it
+        from armed import torch_files  # a second to import, and only weights need it
 
-        return {name: value.numpy() for name, value in torch.load(path, weights_only=True, map_location="cpu").items()}
+        return {name: value.numpy() for name, value in torch_files.read(path, "cpu").items()}
     frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, sep="\t", keep_default_na=False)
     return {str(name): frame[name].to_numpy() for name in frame}
 

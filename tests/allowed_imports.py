@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "reproducibility": {"errors"},
     "schemas": {"errors", "registry", "labels"},
     "files": set(),
-    "same": {"files"},
+    "same": {"files", "torch_files"},
     "tolerance": set(),
     "checksums": {"errors", "files"},
     "run_folder": {"errors"},
