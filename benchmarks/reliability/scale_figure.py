@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from armed.plotting import style
 
@@ -50,6 +50,9 @@ def scale(table: pd.DataFrame) -> Figure:
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xticks(sorted(set(rows[factor])))
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
             ax.grid(axis="y")
     axes[0, 0].set_ylabel("rows a CPU second")
     axes[1, 0].set_ylabel("peak memory, GB")

@@ -52,6 +52,9 @@ def test_the_figure_is_drawn(tmp_path):
     assert len(pd.read_csv(tmp_path / "scale.tsv", sep="\t")) == len(rows)
     figure = scale_figure.scale(table)
     assert len(figure.axes) == 4 and figure.axes[2].get_ylabel() == "peak memory, GB"
+    figure.canvas.draw()
+    ticks = [tick.get_text() for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for tick in axis.get_ticklabels()]
+    assert "1,000" in ticks and not any("$" in text for text in ticks)
 
 
 @pytest.mark.slow
