@@ -1,7 +1,7 @@
 """What the full study at 100 seeds takes on a cluster: jobs, CPU and GPU hours, memory, storage, and wall time.
 
 ``python -m benchmarks.reliability.paper_plan --run FOLDER --output results/reliability``, where FOLDER is that of a finished
-run, whose jobs were timed (`results/timings`).
+run, whose jobs were timed (`results/timings`) and which has a report (`results/environment.json`).
 """
 
 from __future__ import annotations
