@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 OURS = ("armed", "baselines", "torch")
 USED: set[str] = set()
-"""Names of the compiled steps that this process has loaded, for the record of a run."""
+"""Names of the compiled steps that were run since this was last cleared, for the record of a fit."""
 
 
 def folder() -> Path:
@@ -88,8 +88,12 @@ def _load(path: Path) -> Callable | None:
         log.warning("%s cannot be loaded (%s); it is compiled anew.", path, str(error).strip().splitlines()[0])
         path.unlink(missing_ok=True)
         return None
-    USED.add(path.stem)
-    return lambda *tensors: loader.run(list(tensors))
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        USED.add(path.stem)
+        return loader.run(list(tensors))
+
+    return step
 
 
 @cache

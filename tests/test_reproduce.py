@@ -14,7 +14,7 @@ import torch
 from config_edits import DEFAULT, OVERLAYS, SPIRALS, put
 
 from armed import config as configuration
-from armed import registry, reproduce, results
+from armed import registry, reproduce, results, step_cache
 from armed.errors import RunError
 from armed.jobs import data, fit, predict
 from armed.repetition.stored import StoredRun
@@ -42,6 +42,7 @@ def finished(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patched:  # as in the workflow's jobs
         for name in reproduce.ONE_THREAD:
             patched.setenv(name, "1")
+        step_cache.USED.add("a step of an earlier fit of this process")
         fit.fit(settings, code, npz, splits, run, folder / "checkpoints", device="cpu", stack_size=3)
     out = {name: folder / f"{name}.tsv" for name in predict.KEPT_TABLES}
     out |= {"predictions": folder / "predictions" / STUDY / f"{MODEL}.parquet"}

@@ -61,6 +61,14 @@ def test_a_step_is_compiled_once_and_found_by_graph_and_structure(own_folder, ca
 
 
 @pytest.mark.slow
+def test_the_steps_that_were_run_are_told_whoever_loaded_them(own_folder):
+    step = step_cache.compiled(double(), (torch.ones(8),), None)
+    step_cache.USED.clear()
+    step(torch.ones(8))
+    assert {path.stem for path in own_folder.glob("*.pt2")} == step_cache.USED
+
+
+@pytest.mark.slow
 def test_other_graphs_and_shapes_are_other_steps(own_folder):
     x, y = torch.ones(8), torch.ones(3)
     step_cache.compiled(double(), (x.clone(),), None)

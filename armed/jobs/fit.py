@@ -20,7 +20,7 @@ from armed.data.preparation import Preparation
 from armed.data.study import StudyData
 from armed.files import atomic
 from armed.jobs.data import as_trained, read_splits
-from armed.jobs.record import Inputs, record_of_run
+from armed.jobs.record import Inputs, begin_record, record_of_run
 
 log = logging.getLogger(__name__)
 # Named, not imported: fits that do not use these neither load them nor run again when they change.
@@ -144,6 +144,7 @@ def _fit_all(
 ) -> None:
     splits = inputs.splits
     set_torch_threads(settings.get("torch_threads"))
+    begin_record()
     started, timings, tunings = time.monotonic(), {}, []
     elsewhere = _steps_elsewhere([variant for variant, _, _ in jobs], settings, data, splits, jobs[0][2])
     with atomic(folder, folder=True) as temporary:

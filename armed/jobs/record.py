@@ -20,6 +20,11 @@ class Inputs(NamedTuple):
     splits: Path
 
 
+def begin_record() -> None:
+    """Forget which compiled steps an earlier fit of this process has run."""
+    _steps_run().clear()
+
+
 def record_of_run(settings: Mapping, code: list[str], arguments: Mapping, inputs: Inputs, folder: Path) -> dict:
     """Tell what a fit was made of and on, and what it has written.
 
@@ -40,7 +45,8 @@ def record_of_run(settings: Mapping, code: list[str], arguments: Mapping, inputs
     dict
         ``settings``, ``source_digest``, ``device``, ``engine`` (as asked for), ``stack_size``, ``inputs`` (sha256 of data and
         splits), ``files`` (sha256 of each file written), ``environment`` (`armed.reproducibility.environment`), ``torch`` (what
-        it computes with) and ``compiled_steps`` (names in the cache; none where all was trained step by step).
+        it computes with) and ``compiled_steps`` (names in the cache of those run since `begin_record`;
+        none where all was trained step by step).
     """
     return {
         "settings": settings,
@@ -52,8 +58,13 @@ def record_of_run(settings: Mapping, code: list[str], arguments: Mapping, inputs
         "files": {path.relative_to(folder).as_posix(): digest(path) for path in files(folder)},
         "environment": environment(),
         "torch": _torch(arguments.get("device", "cpu")),
-        "compiled_steps": sorted(getattr(sys.modules.get("armed.step_cache"), "USED", ())),
+        "compiled_steps": sorted(_steps_run()),
     }
+
+
+def _steps_run() -> set[str]:
+    """The set that the cache of steps keeps; an empty one where that was not loaded."""
+    return getattr(sys.modules.get("armed.step_cache"), "USED", set())
 
 
 def _torch(device: str) -> dict | None:
