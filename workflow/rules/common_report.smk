@@ -7,6 +7,7 @@ from armed.plotting import catalogue
 
 PAGE = ["report.html.j2", "study.html.j2", "box.html.j2", "robustness.html.j2", "page.css", "sorting.js"]
 FIGURES = [spec for study in STUDIES for spec in catalogue.figures(study, config)]
+DRAWN = ["summary", "comparison", "importance", "random_effects", "deconfounding", "metrics", "univariate"]
 SOURCES = {study: labels.source(configuration.source(config, study)) for study in STUDIES}
 
 
