@@ -77,9 +77,10 @@ class Slurm:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout.splitlines()
 
-    def queue(self, run: str, shown: str = "%i") -> list[str]:
-        """A run's jobs that wait or run."""
-        return self.tell("squeue", "--noheader", "--name", run, "--states=PD,R,CF,CG", "--format", shown)
+    def queue(self, run: str, shown: str = "JobID") -> list[str]:
+        """A run's jobs that wait or run, or another field of theirs."""
+        lines = self.tell("squeue", "--noheader", "--name", run, "--states=PD,R,CF,CG", "--Format", f"{shown}:64")
+        return [line.strip() for line in lines]
 
     def cancel(self, run: str) -> list[str]:
         """Cancel a run's jobs, by their common name, and wait for their end."""
@@ -194,8 +195,8 @@ def prepared(reference: Path, folder: Path) -> Path:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Files of no job that has succeeded, nor logs or checkpoints; and folders that are not whole."""
-    kept = ("data", "splits", "logs", "checkpoints", "checksums", "timings", ".lock")
+    """What a fit has left that did not end: all but what jobs before it wrote, logs and checkpoints."""
+    kept = ("data", "splits", "tuning.tsv", "logs", "checkpoints", "checksums", "timings", ".lock")
     paths = [p for p in (folder / "results").rglob("*") if p.is_file() or p.name.startswith(".partial")]
     files = [p.relative_to(folder / "results") for p in paths]
     return sorted(str(p) for p in files if p.parts[0] not in kept)
@@ -262,7 +263,7 @@ def cancelled(slurm: Slurm, folder: Path, reference: Future) -> Outcome:
     gpu = ["--set-resources", "fit:slurm_partition=gpu", "fit:gpu=1", "--retries", "0"]
     fit = Controller(slurm, prepared(folder.parent / "reference", folder), FIT, *gpu)
     fit.until_fitting()
-    asked = slurm.queue(fit.run, "%b")
+    asked = slurm.queue(fit.run, "tres-per-job")
     slurm.cancel(fit.run)
     code = fit.wait()
     told = f"asked for {asked[0]}; Snakemake ended with {code}; {len(left_over(folder))} partial files"
