@@ -17,19 +17,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 @pytest.fixture
 def edited(smoke):
-    """Edit a file of the copy; undone afterwards."""
-    originals: dict[Path, str] = {}
+    """Edit a file of the copy; undone afterwards, its date too, which Snakemake looks at."""
+    originals: dict[Path, tuple[str, int]] = {}
 
     def edit(path: str, old: str, new: str) -> None:
         file = smoke.folder / path
         text = file.read_text(encoding="utf-8")
-        originals.setdefault(file, text)
+        originals.setdefault(file, (text, file.stat().st_mtime_ns))
         assert text.count(old), f"{old!r} is not in {path}"
         file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
     yield edit
-    for file, text in originals.items():
+    for file, (text, date) in originals.items():
         file.write_text(text, encoding="utf-8")
+        os.utime(file, ns=(date, date))
 
 
 def test_a_finished_run_has_nothing_to_do(smoke):
