@@ -45,6 +45,7 @@ _DASHED = ("mldg", "lmmnn", "mixed_logit", "gpboost")
 _DOTTED = ("logistic_regression",)
 
 WIDTH = 7.2  # inches: a page's text width, and readable in a browser without zooming
+_DIGITS = 9  # of a figure's width and height
 PNG_DPI = 150
 _CHARACTERS = 14.2  # of a subtitle in an inch
 
@@ -177,9 +178,21 @@ def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
     written = []
     with matplotlib.rc_context(RC):
+        _fix_layout(figure)
         for kind in ("svg", "png"):
             target = path_stem.with_name(f"{path_stem.name}.{kind}")
             with atomic(target) as part:
                 figure.savefig(part, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
             written.append(target)
     return tuple(written)
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Place the axes once, and round: the solver's last digit depends on where its variables lie in memory."""
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        bounds = ax.get_position(original=True).bounds
+        ax.set_position([round(value, _DIGITS) for value in bounds], which="original")
+    figure.set_layout_engine("none")
