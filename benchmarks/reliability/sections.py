@@ -65,10 +65,10 @@ def paper_plan(table: pd.DataFrame) -> str:
     """Jobs, hours and storage by study; of all models together."""
     fits = table[table["replicas"].notna() & table["gpu_h"].isna()]
     timed = fits["cpu_h"].notna()
+    which = f"The {len(fits)} fits on tables were" if timed.all() else f"Of {len(fits)} fits on tables {timed.sum()} were"
     told = (
-        f"{table['jobs'].sum()} jobs and {table['gpu_h'].sum():.0f} GPU hours (an estimate: no GPU was measured). Of the "
-        f"{len(fits)} fits on tables {timed.sum()} were timed: {fits['cpu_h'].sum():.1f} CPU hours and "
-        f"{fits['storage_gb'].sum():.2f} GB of weights, predictions and scores; the others are empty below."
+        f"{table['jobs'].sum()} jobs and {table['gpu_h'].sum():.0f} GPU hours (an estimate: no GPU was measured). {which} "
+        f"timed: {fits['cpu_h'].sum():.1f} CPU hours and {fits['storage_gb'].sum():.2f} GB of weights, predictions and scores."
     )
     by = table.groupby("study", sort=False)
     rows = by[["jobs", "replicas", "cpu_h", "gpu_h", "storage_gb"]].sum(min_count=1)
