@@ -319,6 +319,16 @@ class TestSpirals:
         figure = spirals.decision_boundaries(grids, data, RADIUS, "simulated", settings)
         assert "ARMED" in texts(figure) and "Conventional" not in texts(figure)
 
+    def test_names_stay_inside_the_picture_that_is_written(self, folder, config, tmp_path):
+        grid = pd.read_parquet(folder / "boundaries" / RADIUS / "armed.parquet")
+        data, settings = StudyData.load(folder / "data" / f"{RADIUS}.npz"), config["studies"][RADIUS]["data"]
+        grids = dict.fromkeys([m for m in registry.MODELS if m not in registry.WITHOUT_FITS], grid)
+        figure = spirals.decision_boundaries(grids, data, RADIUS, "simulated", settings)
+        style.save(figure, tmp_path / "x")
+        names = [ax.yaxis.label for ax in figure.axes if ax.get_ylabel()]
+        assert "Meta-learning (MLDG)" in [name.get_text() for name in names]
+        assert min(name.get_window_extent().x0 for name in names) > 0.02 * figure.dpi  # inches, of 0.04 that are left free
+
 
 class TestDraw:
     def test_draw_study_writes_every_figure(self, folder, tmp_path):

@@ -188,10 +188,12 @@ def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
 
 
 def _fix_layout(figure: Figure) -> None:
-    """Place the axes once, and round: the solver's last digit depends on where its variables lie in memory."""
+    """Place the axes for good, and round: the solver's last digit depends on where its variables lie in memory."""
     if figure.get_layout_engine() is None:
         return
-    figure.draw_without_rendering()
+    figure.set_dpi(PNG_DPI)  # the widths of words depend on it
+    for _ in range(2):  # only the first draw tells where axes of a fixed aspect end, and how many ticks there are
+        figure.draw_without_rendering()
     for ax in figure.axes:
         bounds = ax.get_position(original=True).bounds
         ax.set_position([round(value, _DIGITS) for value in bounds], which="original")
