@@ -165,6 +165,7 @@ def save(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
     Parameters
     ----------
     figure : Figure
+        Its axes are fixed where they are drawn, and its dpi becomes `PNG_DPI`.
     path_stem : Path
         Path without suffix. Its folder is made where it does not exist.
 

@@ -1,7 +1,7 @@
 """Time and memory against rows and clusters: the random effects layers alone, and methods from data to predictions.
 
-``python -m benchmarks.reliability.scale --output results/reliability``: hours; ``--points largest`` is the one of 1e6 rows, 100
-features and 10 000 clusters, ``--points small`` takes a minute, to see that it runs.
+``python -m benchmarks.reliability.scale --output results/reliability``: some ten minutes on two cores; ``--points largest`` is
+the one of 1e6 rows, 100 features and 10 000 clusters, ``--points small`` takes a minute, to see that it runs.
 """
 
 from __future__ import annotations
